@@ -1,0 +1,69 @@
+"""The engine and the unit of work."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Engine, create_engine, exc, text
+from sqlalchemy.orm import Session
+
+from catalog.errors import DatabaseDown
+
+# A dropped network must not hang a query for ever: neither statement_timeout nor connect_timeout covers it.
+_CONNECT_ARGS: Final = {
+    "connect_timeout": 2,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "huren",
+}
+_SESSION_OPTIONS: Final = (
+    "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c statement_timeout={}"
+)
+
+
+def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms: int = 30_000) -> Engine:
+    """Return an engine for a postgresql:// address; nothing is connected yet."""
+    url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", database_url)
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        connect_args={**_CONNECT_ARGS, "options": _SESSION_OPTIONS.format(statement_timeout_ms)},
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """Yield a session whose work is committed at the end, or undone as a whole.
+
+    Raises DatabaseDown where the server cannot be reached or gives up.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise database_down() from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise database_down() from error
+        raise
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database for a sign of life. Raises DatabaseDown."""
+    with transaction(engine) as session:
+        session.execute(text("select 1"))
+
+
+def database_down() -> DatabaseDown:
+    """Return the error that says the database does not answer."""
+    return DatabaseDown(
+        "目录数据库暂时无法访问,请稍后再试", "The catalogue's database does not answer; try again later"
+    )

@@ -1,0 +1,10 @@
+"""Run by Alembic with the connection that `catalog.schema.migrate` hands over."""
+
+from alembic import context
+
+from catalog.tables import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,448 @@
+"""The one operation: orders of a person → candidates with verdicts, kept as given."""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from catalog import audit, ledger, people, registry
+from catalog.context import Caller, Catalogue
+from catalog.db import transaction
+from catalog.descriptions import read as read_description
+from catalog.errors import InvalidInput, NotFound
+from catalog.identity import Demographics, Document, conflicts, display_name
+from catalog.items import Item
+from catalog.mapping import map_order
+from catalog.pricing import PriceRow
+from catalog.records import Evaluation, Institution, Laterality, Order, Prior, Shown, Urgency, Verdict
+from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
+from catalog.tables import Decision, Hospital, OrderCheck, OrderedItem, Person, Result, Study
+
+StillWanted = Callable[[], bool]
+
+COMPLETE: Final = "complete"
+INCOMPLETE: Final = "incomplete"
+
+ORDER_ERRORS: Final[dict[str, tuple[str, str]]] = {
+    "unknown_item": ("清单中没有该项目", "The item is not on the recognised list"),
+    "laterality_required": ("该项目须注明左、右或双侧", "This item needs a side: L, R or B"),
+    "body_part_required": ("该项目须注明检查部位", "This item needs a body part"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """One order as asked: exactly one of item code, local code and text says which item."""
+
+    order_number: str
+    item_code: str | None = None
+    local_code: str | None = None
+    text: str | None = None
+    laterality: Laterality | None = None
+    body_part: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """A question before ordering: who, what, from which department, how urgent."""
+
+    document: Document
+    demographics: Demographics
+    orders: tuple[OrderRequest, ...]
+    department: str = ""
+    urgency: Urgency = "routine"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    verdict: Verdict
+    result: Result
+    study: Study | None
+    hospital: Institution
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What is the same for every order of one check."""
+
+    session: Session
+    catalogue: Catalogue
+    asker: Institution
+    hospital_id: int
+    now: datetime
+    request: CheckRequest
+
+
+def check(
+    catalogue: Catalogue, caller: Caller, request: CheckRequest, *, still_wanted: StillWanted = lambda: True
+) -> dict[str, Any]:
+    """Answer which priors of a person are recognisable for each order, and keep the answer as given.
+
+    `still_wanted` is asked before the commit: an answer nobody waits for any more is not kept.
+    Raises InvalidInput for duplicate order numbers, NotFound for an unregistered hospital,
+    DatabaseDown where the catalogue does not answer.
+    """
+    _refuse_duplicates(catalogue, request.orders)
+    with transaction(catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, caller.hospital_code)
+        asker = registry.institutions(session, [hospital])[hospital.id]
+        asking = _Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request)
+        person = people.find(session, catalogue, request.document)
+        answer, disclosed = _may_disclose(session, person, request)
+        given = _answer(asking, person if disclosed else None, answer)
+        _keep(asking, caller, person, given)
+        if not still_wanted():
+            raise TimeoutError("nobody waits for this answer any more")
+        return given
+
+
+def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
+    """Return a check of the caller's hospital exactly as it was answered, with the decisions since.
+
+    Raises NotFound for another hospital's check: it looks like none.
+    """
+    with transaction(catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, caller.hospital_code)
+        kept = session.get(OrderCheck, check_id)
+        if kept is None or kept.hospital_id != hospital.id:
+            raise NotFound("没有该次询问", "No such check", code="unknown_check")
+        query = select(Decision).where(Decision.check_id == check_id).order_by(Decision.id)
+        events = [_event(decision) for decision in session.scalars(query)]
+        audit.record(
+            session,
+            caller,
+            "check.read",
+            hospital_id=hospital.id,
+            person_id=kept.person_id,
+            check_id=str(check_id),
+        )
+        return {**kept.given, "decisions": events}
+
+
+def _event(decision: Decision) -> dict[str, Any]:
+    return {
+        "decision_id": str(decision.id),
+        "order_id": decision.order_number,
+        "action": decision.action,
+        "result_id": str(decision.result_id) if decision.result_id else None,
+        "reason_code": decision.reason_code,
+        "decided_at": _iso(decision.decided_at),
+        "saving_fen": decision.price_fen,
+    }
+
+
+def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> None:
+    numbers = [order.order_number for order in orders]
+    if len(numbers) > catalogue.limits.orders_in_a_check:
+        raise InvalidInput("一次询问的医嘱过多", "Too many orders in one check", field="orders")
+    if len(set(numbers)) < len(numbers):
+        raise InvalidInput(
+            "医嘱号重复", "An order number stands twice", field="orders", code="duplicate_order"
+        )
+
+
+def _may_disclose(session: Session, person: Person | None, request: CheckRequest) -> tuple[str, bool]:
+    """Return the kind of answer and whether the person's results may be shown."""
+    if person is None or person.opted_out:
+        return COMPLETE, False
+    if conflicts(people.demographics(person), request.demographics, request.document):
+        return INCOMPLETE, False
+    return (INCOMPLETE if people.held(session, person.id) else COMPLETE), True
+
+
+def _answer(asking: _Asking, person: Person | None, answer: str) -> dict[str, Any]:
+    resolved = [(request, *_resolve(asking, request)) for request in asking.request.orders]
+    orders = [order for _, order, _ in resolved if isinstance(order, Order)]
+    priors = _priors(asking, person, orders) if person is not None and orders else []
+    prices = _prices(asking, orders)
+    answers = [
+        _answer_order(asking, request, order, item, priors, prices) for request, order, item in resolved
+    ]
+    return {
+        "check_id": str(uuid.uuid4()),
+        "answer": answer,
+        "asked_at": _iso(asking.now),
+        "expires_at": _iso(asking.now + asking.catalogue.limits.decide_within),
+        "urgency": asking.request.urgency,
+        "patient": _patient(person) if any(answer["candidates"] for answer in answers) else None,
+        "orders": answers,
+    }
+
+
+def _resolve(asking: _Asking, request: OrderRequest) -> tuple[Order | str, Item | None]:
+    """Return the order the rules can judge, or the code of what is wrong with it."""
+    item_code, laterality, body_part = _item_of(asking, request)
+    item = asking.catalogue.items.get(item_code) if item_code else None
+    if item is None:
+        return "unknown_item", None
+    if item.laterality == "paired" and laterality is None:
+        return "laterality_required", item
+    if item.spans_body_parts and not body_part:
+        return "body_part_required", item
+    return _order(asking, item, laterality, body_part), item
+
+
+def _order(asking: _Asking, item: Item, laterality: Laterality | None, body_part: str | None) -> Order:
+    paired = item.laterality == "paired"
+    return Order(
+        item_code=item.code,
+        category=item.category,
+        window_days=item.window_days,
+        negative=item.negative,
+        answered_by=asking.catalogue.items.covered_by(item.code),
+        requester=asking.asker,
+        ordered_at=asking.now,
+        laterality=laterality if paired else None,
+        paired=paired,
+        body_part=body_part if item.spans_body_parts else None,
+        spans_body_parts=item.spans_body_parts,
+        urgency=asking.request.urgency,
+    )
+
+
+def _item_of(asking: _Asking, request: OrderRequest) -> tuple[str | None, Laterality | None, str | None]:
+    part = _body_part(request.body_part) if request.body_part else None
+    if request.item_code is not None:
+        return request.item_code, request.laterality, part
+    if request.local_code is not None:
+        row = registry.local_item(asking.session, asking.hospital_id, request.local_code)
+        if row is None:
+            return None, None, None
+        return row.item_code, request.laterality or _side(row.laterality), part or row.body_part
+    found = map_order(request.text or "", asking.catalogue.items, request.laterality)
+    if found is None:
+        return None, None, None
+    item = asking.catalogue.items.get(found.item_code)
+    unsaid = item is None or found.body_part == item.body_part
+    return (
+        found.item_code,
+        request.laterality or found.laterality,
+        part or (None if unsaid else found.body_part),
+    )
+
+
+def _body_part(text: str) -> str:
+    """Return the defined term a body part is written as, in Chinese, English or DICOM."""
+    parts = {claim.part for claim in read_description(text).claims if claim.part}
+    return parts.pop() if len(parts) == 1 else text.strip().upper()
+
+
+def _priors(
+    asking: _Asking, person: Person, orders: Iterable[Order]
+) -> list[tuple[Prior, Result, Study | None]]:
+    """Return every result of the person that could answer one of the orders."""
+    wanted = set().union(*(order.answered_by for order in orders))
+    query = (
+        select(Result, Study, Hospital)
+        .join(Hospital, Hospital.id == Result.hospital_id)
+        .outerjoin(Study, Study.id == Result.study_id)
+        .where(Result.person_id == person.id, Result.item_code.in_(wanted), Result.status != "superseded")
+    )
+    rows = asking.session.execute(query).tuples().all()
+    hospitals = {hospital.id: hospital for _, _, hospital in rows}
+    places = registry.institutions(asking.session, hospitals.values())
+    marks = registry.evaluations(asking.session, hospitals)
+    return [
+        (_prior(asking, result, study, places[hospital.id], marks.get(hospital.id, ())), result, study)
+        for result, study, hospital in rows
+    ]
+
+
+def _prior(
+    asking: _Asking,
+    result: Result,
+    study: Study | None,
+    hospital: Institution,
+    evaluations: tuple[Evaluation, ...],
+) -> Prior:
+    item = asking.catalogue.items.get(result.item_code)
+    if item is None:
+        raise LookupError(f"result {result.id} names an item that is not on the list")
+    return Prior(
+        result_id=str(result.id),
+        item_code=item.code,
+        category=item.category,
+        negative=item.negative,
+        hospital=hospital,
+        exam_time=result.exam_time,
+        evaluations=evaluations,
+        item_groups=item.groups,
+        laterality=_side(result.laterality),
+        body_part=result.body_part,
+        withdrawn=result.status == "withdrawn" or (study is not None and study.withdrawn),
+        images_complete=study is None or study.images_complete,
+        quality_flagged=study is not None and study.quality_flagged,
+        uid_conflict=study is not None and study.uid_conflict,
+    )
+
+
+def _prices(asking: _Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
+    codes = {order.item_code for order in orders}
+    if not codes:
+        return {}
+    return registry.prices_for(asking.session, asking.asker, codes, local_day(asking.now))
+
+
+def _answer_order(
+    asking: _Asking,
+    request: OrderRequest,
+    order: Order | str,
+    item: Item | None,
+    priors: Iterable[tuple[Prior, Result, Study | None]],
+    prices: dict[str, PriceRow],
+) -> dict[str, Any]:
+    described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
+    answer: dict[str, Any] = {"order_id": request.order_number, "item": described, "candidates": []}
+    if isinstance(order, str):
+        return answer | {"error": reason_text(order, ORDER_ERRORS)}
+    if order.laterality is not None:
+        answer["laterality"] = order.laterality
+    if order.body_part is not None:
+        answer["body_part"] = order.body_part
+    price = prices.get(order.item_code)
+    found = _sorted_candidates(_judged(asking, order, priors))[: asking.catalogue.limits.candidates]
+    return answer | {"candidates": [_describe(candidate, price) for candidate in found]}
+
+
+def _judged(
+    asking: _Asking, order: Order, priors: Iterable[tuple[Prior, Result, Study | None]]
+) -> Iterable[_Candidate]:
+    for prior, result, study in priors:
+        verdict = decide(order, prior, asking.catalogue.policy, asking.now)
+        if verdict.shown is not Shown.HIDDEN:
+            exact = prior.item_code == order.item_code
+            yield _Candidate(verdict, result, study, prior.hospital, exact)
+
+
+def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Recognisable first, exact item before covering, newest exam, then result id."""
+    return sorted(
+        candidates,
+        key=lambda c: (
+            c.verdict.shown is not Shown.RECOGNISABLE,
+            not c.exact,
+            -c.result.exam_time.timestamp(),
+            c.result.id,
+        ),
+    )
+
+
+def _describe(candidate: _Candidate, price: PriceRow | None) -> dict[str, Any]:
+    result, study, verdict = candidate.result, candidate.study, candidate.verdict
+    return {
+        "result_id": str(result.id),
+        "verdict": verdict.shown.value,
+        "reasons": [reason_text(code, REASONS) for code in verdict.reasons],
+        "item_code": result.item_code,
+        "laterality": result.laterality,
+        "body_part": result.body_part,
+        "hospital": {"code": candidate.hospital.code, "name": candidate.hospital.name},
+        "own_hospital": verdict.own_hospital,
+        "hr_marks": list(verdict.marks),
+        "exam_time": _iso(result.exam_time),
+        "report": None,
+        "images": None if study is None else _images(study),
+        "saving_fen": price.price_fen if price else 0,
+        "price_id": price.row_id if price else None,
+        "valid_until": verdict.valid_until.isoformat() if verdict.valid_until else None,
+    }
+
+
+def _images(study: Study) -> dict[str, Any]:
+    return {
+        "StudyInstanceUID": study.uid,
+        "StudyDescription": study.description,
+        "PatientName": display_name(study.patient_name),
+        "Modalities": study.modalities,
+        "series": study.series_count,
+        "instances": study.instance_count,
+    }
+
+
+def _keep(asking: _Asking, caller: Caller, person: Person | None, given: dict[str, Any]) -> None:
+    session, request = asking.session, asking.request
+    session.add(
+        OrderCheck(
+            id=uuid.UUID(given["check_id"]),
+            hospital_id=asking.hospital_id,
+            person_id=person.id if person else None,
+            department=request.department,
+            urgency=request.urgency,
+            answer=given["answer"],
+            caller=caller.subject,
+            given=given,
+            asked_at=asking.now,
+            expires_at=asking.now + asking.catalogue.limits.decide_within,
+        )
+    )
+    session.flush()
+    if person is not None:
+        for answer in given["orders"]:
+            _keep_order(asking, person, given["check_id"], answer)
+    audit.record(
+        session,
+        caller,
+        "check",
+        hospital_id=asking.hospital_id,
+        person_id=person.id if person else None,
+        check_id=given["check_id"],
+        answer=given["answer"],
+        shown=[c["result_id"] for o in given["orders"] for c in o["candidates"]],
+    )
+
+
+def _keep_order(asking: _Asking, person: Person, check_id: str, answer: dict[str, Any]) -> None:
+    """Remember an order at its first check; it becomes a reminder once a recognisable prior was shown."""
+    if answer.get("error"):
+        return
+    recognisable = [c for c in answer["candidates"] if c["verdict"] == Shown.RECOGNISABLE]
+    key = {"hospital_id": asking.hospital_id, "order_number": answer["order_id"]}
+    row = key | {
+        "person_id": person.id,
+        "item_code": answer["item"]["code"],
+        "first_check_id": uuid.UUID(check_id),
+        "business_date": local_day(asking.now),
+        "emergency": asking.request.urgency == "emergency",
+        "own_hospital": False,
+        "reminder": False,
+    }
+    asking.session.execute(insert(OrderedItem).values(row).on_conflict_do_nothing())
+    if recognisable:
+        _remind(asking, key, person.id, own=all(c["own_hospital"] for c in recognisable))
+
+
+def _remind(asking: _Asking, key: dict[str, Any], person_id: int, *, own: bool) -> None:
+    query = select(OrderedItem).filter_by(**key, person_id=person_id, reminder=False).with_for_update()
+    order = asking.session.scalars(query).one_or_none()
+    if order is None:
+        return
+    order.reminder, order.own_hospital = True, own
+    account = ledger.Account(order.hospital_id, order.item_code, order.business_date, own, order.emergency)
+    ledger.add_to_month(asking.session, account, {"reminders": 1})
+
+
+def _patient(person: Person | None) -> dict[str, Any] | None:
+    if person is None:
+        return None
+    birth_date = person.birth_date.isoformat() if person.birth_date else None
+    return {"name": display_name(person.name), "birth_date": birth_date, "sex": person.sex}
+
+
+def reason_text(code: str, table: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """Return a code with its Chinese and English text."""
+    zh, en = table[code]
+    return {"code": code, "text": zh, "text_en": en}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(HOSPITAL_ZONE).isoformat(timespec="seconds")
+
+
+def _side(text: str | None) -> Laterality | None:
+    return text if text in ("L", "R", "B") else None  # type: ignore[return-value]

@@ -1,0 +1,100 @@
+"""Settings of the stores, read once from the environment (prefix HUREN_) by the composition root."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from catalog.errors import InvalidInput
+
+Environment = Literal["production", "test", "demo"]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """Where an object store is and how to sign for it; `endpoint` always carries its scheme."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    bucket: str = "huren"
+    region: str = "us-east-1"
+
+    @property
+    def secure(self) -> bool:
+        """Return whether the store is spoken to in TLS."""
+        return self.endpoint.startswith("https://")
+
+    @property
+    def address(self) -> str:
+        """Return host and port without the scheme."""
+        return urlsplit(self.endpoint).netloc
+
+
+class Settings(BaseSettings):
+    """Which database and object store are used; what is not named is embedded."""
+
+    model_config = SettingsConfigDict(env_prefix="HUREN_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    env: Environment = "production"
+    test_clock_file: Path | None = None
+    database_url: str | None = None
+    s3_endpoint: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_bucket: str = "huren"
+    s3_region: str = "us-east-1"
+
+    def s3_access(self) -> S3Access | None:
+        """Return the named object store, or None where the embedded one is to be used.
+
+        Raises InvalidInput where an endpoint is named without both of its keys, or is no HTTP address.
+        """
+        if self.s3_endpoint is None:
+            return None
+        if not self.s3_access_key or self.s3_secret_key is None:
+            raise InvalidInput(
+                "设置了 HUREN_S3_ENDPOINT,还需设置 HUREN_S3_ACCESS_KEY 和 HUREN_S3_SECRET_KEY",
+                "HUREN_S3_ENDPOINT is set; set HUREN_S3_ACCESS_KEY and HUREN_S3_SECRET_KEY as well",
+                field="s3_access_key",
+            )
+        return S3Access(
+            with_scheme(self.s3_endpoint),
+            self.s3_access_key,
+            self.s3_secret_key.get_secret_value(),
+            self.s3_bucket,
+            self.s3_region,
+        )
+
+
+def with_scheme(endpoint: str) -> str:
+    """Return `endpoint` as scheme://host[:port]; a bare host is TLS unless it is this machine.
+
+    Raises InvalidInput where it is no address of an HTTP server.
+    """
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("", "http", "https") or parts.path.strip("/") or parts.username:
+        raise InvalidInput(
+            "HUREN_S3_ENDPOINT 应形如 https://主机:端口",
+            "HUREN_S3_ENDPOINT should look like https://host:port",
+            field="s3_endpoint",
+        )
+    scheme = parts.scheme or ("http" if is_loopback(host) else "https")
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" + (f":{port}" if port else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is a name or address of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

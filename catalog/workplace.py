@@ -1,0 +1,116 @@
+"""Opens what a command needs: settings, stores, keys, lists. The embedded stores where none are named."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog import schema
+from catalog.clock import open_clock
+from catalog.context import Catalogue
+from catalog.db import open_engine, transaction
+from catalog.embedded import Embedded, Services, open_services
+from catalog.errors import HurenError
+from catalog.items import load_item_list
+from catalog.objects import ObjectStore
+from catalog.reasons import load_reasons
+from catalog.reference import load_reference_data
+from catalog.settings import Settings
+from catalog.vault import open_vault
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """A data folder opened for work."""
+
+    data_dir: Path
+    settings: Settings
+    services: Services
+    embedded: Embedded | None
+    catalogue: Catalogue
+
+    @property
+    def spool_dir(self) -> Path:
+        """Return where received packs wait."""
+        return self.data_dir / "spool"
+
+    @property
+    def run_dir(self) -> Path:
+        """Return where running processes leave what others read: peers, counters, ports."""
+        return self.data_dir / "run"
+
+    def open_store(self, *, workers: int = 4) -> ObjectStore:
+        """Return a client of the object store; nothing is asked of it yet."""
+        if self.services.s3 is None:
+            raise HurenError("未打开对象存储", "The object store was not opened")
+        return ObjectStore(self.services.s3, workers=workers)
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings in use as environment variables, for child processes and `huren env`."""
+        found = {"HUREN_DATABASE_URL": self.services.database_url}
+        s3 = self.services.s3
+        if s3 is not None:
+            found |= {
+                "HUREN_S3_ENDPOINT": s3.endpoint,
+                "HUREN_S3_ACCESS_KEY": s3.access_key,
+                "HUREN_S3_SECRET_KEY": s3.secret_key,
+                "HUREN_S3_BUCKET": s3.bucket,
+            }
+        return found
+
+
+@contextmanager
+def open_workplace(
+    data_dir: Path,
+    *,
+    own: bool = False,
+    s3: bool = False,
+    migrate: bool = False,
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[Workplace]:
+    """Yield the workplace of a data folder; an embedded database is brought to the newest schema first.
+
+    With `own` this process keeps the embedded stores for itself until the end. Raises HurenError where an
+    outside database has another schema than this release, unless `migrate` is asked for.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    settings = Settings()
+    with open_services(settings, data_dir, own=own, s3=s3, on_wait=on_wait) as (services, embedded):
+        catalogue = _open_catalogue(settings, services, data_dir)
+        try:
+            _prepare(catalogue, migrate=migrate or settings.database_url is None)
+            yield Workplace(data_dir, settings, services, embedded, catalogue)
+        finally:
+            catalogue.engine.dispose()
+
+
+def _open_catalogue(settings: Settings, services: Services, data_dir: Path) -> Catalogue:
+    return Catalogue(
+        engine=open_engine(services.database_url),
+        vault=open_vault(keys_dir(data_dir) / "identity.json"),
+        items=load_item_list(),
+        override_reasons=load_reasons(),
+        clock=open_clock(settings.env, settings.test_clock_file),
+    )
+
+
+def keys_dir(data_dir: Path) -> Path:
+    """Return the folder of the keys: HUREN_KEYS_DIR, or `keys` in the data folder."""
+    named = os.environ.get("HUREN_KEYS_DIR")
+    return Path(named) if named else data_dir / "keys"
+
+
+def _prepare(catalogue: Catalogue, *, migrate: bool) -> None:
+    if schema.current(catalogue.engine) == schema.NEWEST:
+        return
+    if not migrate:
+        raise HurenError(
+            "数据库结构与本版本不符,请先运行 huren migrate",
+            "The database schema is not this release's; run `huren migrate` first",
+            code="schema_outdated",
+        )
+    schema.migrate(catalogue.engine)
+    with transaction(catalogue.engine) as session:
+        load_reference_data(session)
