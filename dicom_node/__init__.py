@@ -1,0 +1,1 @@
+"""The DICOM side: receive, keep, ship."""

@@ -1,0 +1,234 @@
+"""The listening socket of one worker: admit, start a thread per association, drain at the end."""
+
+import logging
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dicom_node.admission import Admission
+from dicom_node.association import Association, Node
+from dicom_node.counters import Counters
+from dicom_node.peers import PeerDirectory
+from dicom_node.settings import NodeSettings
+from dicom_node.spool import Spool
+
+_LOG = logging.getLogger("huren.dicom_node")
+_TICK_SECONDS = 0.25
+_HOUSEKEEPING_SECONDS = 2.0
+_RECOVERY_SECONDS = 60.0
+_BACKLOG = 512
+_COURTESY_TICKS, _COURTESY_SECONDS = 10, 0.001
+# Connections over the limit still get an answer with a reason, as long as there are not absurdly many of them.
+_ANSWERED_OVER_LIMIT = 64
+
+
+def listen(settings: NodeSettings) -> socket.socket:
+    """Open the listening socket; port 0 picks a free one.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def open_spool(settings: NodeSettings, root: Path) -> Spool:
+    """Open the spool with the limits of the settings."""
+    return Spool(
+        root,
+        pack_limit_bytes=settings.pack_limit_bytes,
+        low_water_bytes=settings.low_water_bytes,
+        low_water_inodes=settings.low_water_inodes,
+    )
+
+
+def open_admission(settings: NodeSettings, path: Path) -> Admission:
+    """Open the table of live associations with the limits of the settings."""
+    return Admission(
+        path,
+        total=settings.max_associations,
+        per_address=settings.max_associations_per_address,
+        per_hospital=settings.max_associations_per_hospital,
+    )
+
+
+def serve(
+    settings: NodeSettings,
+    directory: PeerDirectory,
+    spool_root: Path,
+    run_root: Path,
+    stop: threading.Event,
+    *,
+    on_ready: Callable[[int], None] | None = None,
+    shared_listener: socket.socket | None = None,
+) -> None:
+    """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
+
+    `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics.
+    `shared_listener` is one that other workers accept from too.
+
+    Raises:
+        OSError: the address, the spool or the run directory cannot be had.
+    """
+    _raise_file_limit()
+    spool = open_spool(settings, spool_root)
+    spool.recover()
+    admission = open_admission(settings, run_root / "associations")
+    if shared_listener is None:
+        admission.clear()
+    node = Node(settings, directory, spool, admission, Counters(), stop)
+    listener = shared_listener or listen(settings)
+    try:
+        acceptor = Acceptor(
+            listener, node, run_root / "metrics", others=settings.workers - 1 if shared_listener else 0
+        )
+        if on_ready is not None:
+            on_ready(listener.getsockname()[1])
+        acceptor.run()
+    finally:
+        listener.close()
+        admission.close()
+
+
+class Acceptor:
+    """Accepts connections and keeps hold of their threads."""
+
+    def __init__(self, listener: socket.socket, node: Node, metrics: Path, *, others: int) -> None:
+        self._listener = listener
+        self._node = node
+        self._metrics = metrics
+        self._others = others
+        self._live: dict[Association, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        now = time.monotonic()
+        self._housekeeping_at, self._recovery_at = now + _HOUSEKEEPING_SECONDS, now + _RECOVERY_SECONDS
+
+    def run(self) -> None:
+        """Accept until the node stops, then drain."""
+        self._listener.setblocking(False)
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        while not self._node.stopping.is_set():
+            if poll.poll(_TICK_SECONDS * 1000) and (self._is_least_busy() or poll.poll(0)):
+                self._accept()
+            self._keep_house()
+        self._listener.close()
+        self._drain()
+        self._write_counters()
+        os.close(self._spare_fd)
+
+    def _is_least_busy(self) -> bool:
+        """Leave a connection for a moment to the workers that have fewer; `False` once they had their chance."""
+        for _ in range(_COURTESY_TICKS):
+            elsewhere = self._node.admission.count() - len(self._live)
+            if len(self._live) * self._others <= elsewhere:
+                return True
+            time.sleep(_COURTESY_SECONDS)
+        return False
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # gone again before it was taken
+        except OSError as error:
+            self._refuse_for_want_of_descriptors(error)
+            return
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._start(sock, str(address[0]))
+        except (OSError, RuntimeError) as error:
+            # RuntimeError: the system gives no more threads.
+            _LOG.error("a connection is dropped: %s", type(error).__name__)
+            self._node.counters.add("associations", "refused:no_resources")
+            sock.close()
+
+    def _start(self, sock: socket.socket, address: str) -> None:
+        if len(self._live) >= self._node.settings.max_associations + _ANSWERED_OVER_LIMIT:
+            self._node.counters.add("associations", "refused:flood")
+            sock.close()
+            return
+        association = Association(sock, address, self._node)
+        thread = threading.Thread(target=self._live_out, args=(association,), daemon=True)
+        with self._lock:
+            self._live[association] = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._forget(association)
+            raise
+
+    def _live_out(self, association: Association) -> None:
+        try:
+            association.run()
+        finally:
+            self._forget(association)
+
+    def _forget(self, association: Association) -> None:
+        with self._lock:
+            self._live.pop(association, None)
+
+    def _refuse_for_want_of_descriptors(self, error: OSError) -> None:
+        # The connection at the head of the queue would wake us for ever: the spare descriptor lets us close it.
+        _LOG.error("no connection can be accepted: %s", error.strerror)
+        self._node.counters.add("associations", "refused:no_descriptors")
+        os.close(self._spare_fd)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            time.sleep(_TICK_SECONDS)
+        self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + _HOUSEKEEPING_SECONDS
+            self._write_counters()
+        if now >= self._recovery_at:
+            self._recovery_at = now + _RECOVERY_SECONDS
+            self._node.spool.recover()
+
+    def _write_counters(self) -> None:
+        try:
+            self._node.counters.write(self._metrics)
+        except OSError as error:
+            _LOG.error("the counters cannot be written: %s", error.strerror)
+
+    def _drain(self) -> None:
+        deadline = time.monotonic() + self._node.settings.drain_seconds
+        for association in self._associations():
+            association.wake()
+        self._join_until(deadline)
+        for association in self._associations():
+            association.cut()
+        self._join_until(deadline + 1.0)
+
+    def _associations(self) -> list[Association]:
+        with self._lock:
+            return list(self._live)
+
+    def _join_until(self, deadline: float) -> None:
+        with self._lock:
+            threads = list(self._live.values())
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

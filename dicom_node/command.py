@@ -1,0 +1,134 @@
+"""Command sets (PS3.7 §6.3.1, Annex E): group 0000, Implicit VR Little Endian, always."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+C_STORE_RQ: Final = 0x0001
+C_ECHO_RQ: Final = 0x0030
+C_CANCEL_RQ: Final = 0x0FFF
+RESPONSE: Final = 0x8000
+
+SUCCESS: Final = 0x0000
+INVALID_SOP_INSTANCE: Final = 0x0117
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+UNRECOGNIZED_OPERATION: Final = 0x0211
+OUT_OF_RESOURCES: Final = 0xA700
+DATA_SET_DOES_NOT_MATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+
+_NO_DATA_SET = 0x0101
+_ELEMENT = struct.Struct("<HHI")
+_AFFECTED_CLASS, _FIELD, _MESSAGE_ID, _ANSWERED_ID = 0x0002, 0x0100, 0x0110, 0x0120
+_DATA_SET_TYPE, _STATUS, _ERROR_COMMENT, _AFFECTED_INSTANCE = 0x0800, 0x0900, 0x0902, 0x1000
+
+
+class MalformedCommand(ValueError):
+    """The bytes are no command set, or one that cannot be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command set; the UIDs are as sent, trailing padding removed, empty when absent."""
+
+    field: int
+    message_id: int
+    has_dataset: bool
+    SOPClassUID: str = ""
+    SOPInstanceUID: str = ""
+    status: int = SUCCESS
+    comment: str = ""
+
+
+def decode_command(data: bytes | bytearray) -> Command:
+    """Decode a command set.
+
+    Raises:
+        MalformedCommand: an element overruns the end, another group appears, or what an answer needs is missing.
+    """
+    elements, at = {}, 0
+    while at < len(data):
+        if at + _ELEMENT.size > len(data):
+            raise MalformedCommand("element header cut off")
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size + length
+        if group != 0 or at > len(data):
+            raise MalformedCommand("not an element of group 0000")
+        elements[element] = bytes(data[at - length : at])
+    field = _number(elements.get(_FIELD))
+    answered = _ANSWERED_ID if field & RESPONSE else _MESSAGE_ID
+    return Command(
+        field=field,
+        message_id=_number(elements.get(answered)),
+        has_dataset=_number(elements.get(_DATA_SET_TYPE)) != _NO_DATA_SET,
+        SOPClassUID=_text(elements.get(_AFFECTED_CLASS, b"")),
+        SOPInstanceUID=_text(elements.get(_AFFECTED_INSTANCE, b"")),
+        status=_number(elements[_STATUS]) if _STATUS in elements else SUCCESS,
+        comment=_text(elements.get(_ERROR_COMMENT, b"")),
+    )
+
+
+def encode_response(request: Command, status: int, comment: str = "") -> bytes:
+    """Encode the response to a request that carries no data set; `comment` is an Error Comment of up to 64 bytes."""
+    elements = [
+        _element(_AFFECTED_CLASS, _uid_bytes(request.SOPClassUID)),
+        _element(_FIELD, struct.pack("<H", request.field | RESPONSE)),
+        _element(_ANSWERED_ID, struct.pack("<H", request.message_id)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
+        _element(_STATUS, struct.pack("<H", status)),
+        _element(_ERROR_COMMENT, _even(comment.encode("ascii", "replace")[:64], b" ")) if comment else b"",
+        _element(_AFFECTED_INSTANCE, _uid_bytes(request.SOPInstanceUID)),
+    ]
+    return _with_group_length(b"".join(elements))
+
+
+def encode_store_rq(message_id: int, SOPClassUID: str, SOPInstanceUID: str) -> bytes:
+    """Encode a C-STORE-RQ with a data set, priority medium (PS3.7 Table 9.3-1)."""
+    elements = [
+        _element(_AFFECTED_CLASS, _uid_bytes(SOPClassUID)),
+        _element(_FIELD, struct.pack("<H", C_STORE_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(0x0700, struct.pack("<H", 0)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", 1)),
+        _element(_AFFECTED_INSTANCE, _uid_bytes(SOPInstanceUID)),
+    ]
+    return _with_group_length(b"".join(elements))
+
+
+def encode_echo_rq(message_id: int) -> bytes:
+    """Encode a C-ECHO-RQ (PS3.7 Table 9.3-12)."""
+    elements = [
+        _element(_AFFECTED_CLASS, _uid_bytes("1.2.840.10008.1.1")),
+        _element(_FIELD, struct.pack("<H", C_ECHO_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
+    ]
+    return _with_group_length(b"".join(elements))
+
+
+def _with_group_length(elements: bytes) -> bytes:
+    return _element(0x0000, struct.pack("<I", len(elements))) + elements
+
+
+def _element(element: int, value: bytes) -> bytes:
+    if element in (_AFFECTED_CLASS, _AFFECTED_INSTANCE) and not value:
+        return b""
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _uid_bytes(uid: str) -> bytes:
+    return _even(uid.encode("latin-1", "replace"), b"\0")
+
+
+def _even(value: bytes, pad: bytes) -> bytes:
+    return value + pad if len(value) % 2 else value
+
+
+def _number(value: bytes | None) -> int:
+    if value is None or len(value) != 2:
+        raise MalformedCommand("a number is missing or has the wrong size")
+    return int.from_bytes(value, "little")
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("latin-1")

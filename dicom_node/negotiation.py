@@ -1,0 +1,66 @@
+"""Which presentation contexts are accepted (PS3.8 §7.1.1.13, PS3.7 Annex D)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydicom._uid_dict import UID_dictionary
+from pynetdicom import sop_class
+
+from dicom_node.pdu import AnsweredContext, AssociateRequest, ProposedContext
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+
+ACCEPTED: Final = 0
+USER_REJECTION: Final = 1
+ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
+TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
+
+# Registered as transfer syntaxes but no encoding of a stored data set: MIME, XML, Papyrus, DICOM real-time video.
+_NOT_FOR_STORAGE = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.", "1.2.840.10008.1.20")
+_IMAGE_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+
+
+# Every storage class of PS3.4 Annex B, and the retired ones that old devices still propose.
+STORAGE_CLASSES: Final = frozenset(map(str, sop_class._STORAGE_CLASSES.values())) | {
+    str(uid)
+    for uid, (name, kind, _, retired, _) in UID_dictionary.items()
+    if kind == "SOP Class" and uid.startswith(_IMAGE_STORAGE_ROOT) and "Storage" in name
+    if retired or name.endswith("Trial")
+}
+TRANSFER_SYNTAXES: Final = frozenset(
+    str(uid)
+    for uid, (_, kind, *_) in UID_dictionary.items()
+    if kind == "Transfer Syntax" and not uid.startswith(_NOT_FOR_STORAGE)
+)
+
+
+def negotiate(request: AssociateRequest) -> tuple[list[AnsweredContext], dict[str, tuple[bool, bool]]]:
+    """Answer each proposed context, and each role selection of an accepted class (we only ever are SCP)."""
+    answers = [_answer(context, request.roles) for context in request.contexts]
+    supported = {context.abstract_syntax for context in request.contexts if _is_supported(context)}
+    # PS3.7 D.3.3.4: a role may be granted only where it was proposed.
+    roles = {uid: (scu, False) for uid, (scu, _) in request.roles.items() if uid in supported}
+    return answers, roles
+
+
+def choose_transfer_syntax(proposed: Sequence[str]) -> str | None:
+    """Choose among the proposed syntaxes: the requestor's order is the preference; data sets are kept as sent."""
+    return next((syntax for syntax in proposed if syntax in TRANSFER_SYNTAXES), None)
+
+
+def _answer(context: ProposedContext, roles: dict[str, tuple[bool, bool]]) -> AnsweredContext:
+    # The syntax in a refusal is not significant (PS3.8 Table 9-18); the first proposed one is echoed.
+    chosen = choose_transfer_syntax(context.transfer_syntaxes)
+    if not _is_supported(context):
+        result = ABSTRACT_SYNTAX_NOT_SUPPORTED
+    elif chosen is None:
+        result = TRANSFER_SYNTAXES_NOT_SUPPORTED
+    elif not roles.get(context.abstract_syntax, (True, False))[0]:
+        result = USER_REJECTION
+    else:
+        return AnsweredContext(context.context_id, ACCEPTED, chosen)
+    return AnsweredContext(context.context_id, result, context.transfer_syntaxes[0])
+
+
+def _is_supported(context: ProposedContext) -> bool:
+    return context.abstract_syntax == VERIFICATION or context.abstract_syntax in STORAGE_CLASSES

@@ -1,0 +1,163 @@
+"""The byte stream of one association: a large reused buffer, and deadlines that only progress renews."""
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from dicom_node.pdu import HEADER, INVALID_PARAMETER, MalformedPDU
+
+BUFFER_BYTES: Final = 1 << 20
+_TIMEOUT_SLACK_SECONDS = 1.0
+_DRAIN_LIMIT_BYTES = 4 << 20
+
+
+class ConnectionLost(Exception):
+    """The peer closed or reset the connection, or the network did."""
+
+
+class DeadlinePassed(Exception):
+    """The peer was too slow; the argument says at what."""
+
+
+class Wire:
+    """A connected stream socket, read PDU by PDU.
+
+    While a PDU or a message is awaited the deadline is fixed. From its first byte on the peer holds a lease of
+    `grace_seconds` that shrinks with time and grows by 1/`min_bytes_per_second` per byte, never above the grace:
+    a peer that drips is cut off like one that is silent (times are monotonic).
+    """
+
+    def __init__(self, sock: socket.socket, *, grace_seconds: float, min_bytes_per_second: float) -> None:
+        self.sock = sock
+        self.bytes_received = 0
+        self._grace_seconds = grace_seconds
+        self._seconds_per_byte = 1 / min_bytes_per_second
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._deadline = time.monotonic() + grace_seconds
+        self._leased = self._becomes_leased = False
+        self._awaited = "association"
+        self._timeout = -1.0
+
+    def expect(self, what: str, seconds: float, *, leased: bool) -> None:
+        """Set a deadline for what comes next; `leased` turns it into a lease at the first byte."""
+        self._awaited = what
+        self._deadline = time.monotonic() + seconds
+        self._leased, self._becomes_leased = False, leased
+        if leased and self._start < self._end:
+            self._begin_lease()
+
+    def read_header(self, limit_bytes: int) -> tuple[int, int]:
+        """Read the six bytes of a PDU header; gives its type and the length of what follows.
+
+        Raises:
+            MalformedPDU: the PDU is longer than `limit_bytes`; nothing of it has been read.
+            ConnectionLost, DeadlinePassed: as they say.
+        """
+        pdu_type, length = HEADER.unpack(self._take(HEADER.size))
+        if length > limit_bytes:
+            raise MalformedPDU("PDU longer than allowed", reason=INVALID_PARAMETER)
+        return pdu_type, length
+
+    def read(self, size_bytes: int) -> bytes:
+        """Read exactly so many bytes."""
+        return b"".join(bytes(piece) for piece in self.stream(size_bytes))
+
+    def unpack_header(self, size_bytes: int) -> memoryview:
+        """Give exactly so few bytes in one piece, valid until the next read."""
+        return self._take(size_bytes)
+
+    def stream(self, size_bytes: int) -> Iterator[memoryview]:
+        """Give exactly so many bytes in pieces as they arrive, each valid until the next read."""
+        while size_bytes:
+            if self._start == self._end:
+                self._receive()
+            stop = min(self._end, self._start + size_bytes)
+            piece = self._view[self._start : stop]
+            size_bytes -= stop - self._start
+            self._start = stop
+            yield piece
+
+    def send(self, data: bytes) -> None:
+        """Send all of it.
+
+        Raises:
+            ConnectionLost, DeadlinePassed: as they say.
+        """
+        try:
+            self.sock.sendall(data)
+        except TimeoutError:
+            raise DeadlinePassed("taking an answer") from None
+        except OSError as error:
+            raise ConnectionLost(type(error).__name__) from None
+
+    def drain(self, seconds: float) -> None:
+        """Wait for the peer to close, throwing away what still comes (ARTIM, PS3.8 §9.1.5), and then close."""
+        deadline, discarded = time.monotonic() + seconds, 0
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            while discarded < _DRAIN_LIMIT_BYTES and (left := deadline - time.monotonic()) > 0:
+                self.sock.settimeout(left)
+                received = self.sock.recv_into(self._buffer)
+                if not received:
+                    break
+                discarded += received
+        except OSError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+
+    def _take(self, size_bytes: int) -> memoryview:
+        while self._end - self._start < size_bytes:
+            self._receive()
+        self._start += size_bytes
+        return self._view[self._start - size_bytes : self._start]
+
+    def _receive(self) -> None:
+        self._make_room()
+        try:
+            self._set_timeout()
+            received = self.sock.recv_into(self._view[self._end :])
+        except TimeoutError:
+            raise DeadlinePassed(self._awaited) from None
+        except OSError as error:
+            raise ConnectionLost(type(error).__name__) from None
+        if not received:
+            raise ConnectionLost("closed")
+        self._end += received
+        self.bytes_received += received
+        self._renew(received)
+
+    def _make_room(self) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            kept = self._end - self._start
+            self._buffer[:kept] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, kept
+
+    def _renew(self, received: int) -> None:
+        if self._leased:
+            latest = time.monotonic() + self._grace_seconds
+            self._deadline = min(self._deadline + received * self._seconds_per_byte, latest)
+        elif self._becomes_leased:
+            self._begin_lease()
+
+    def _begin_lease(self) -> None:
+        self._leased = True
+        self._awaited = "data"
+        self._deadline = time.monotonic() + self._grace_seconds
+
+    def _set_timeout(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlinePassed(self._awaited)
+        # Each change of a timeout is a system call, so small differences are not worth one.
+        if abs(left - self._timeout) > min(_TIMEOUT_SLACK_SECONDS, left / 4):
+            self.sock.settimeout(left)
+            self._timeout = left
