@@ -1,0 +1,129 @@
+"""For curators and operators: what arrived, what is on no list, what contradicts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import select
+
+from catalog import audit, results, studies
+from catalog.db import transaction
+from catalog.identity import display_name
+from catalog.items import ItemList
+from catalog.reasons import OverrideReason
+from catalog.tables import Hospital, Result, Study
+from exchange.answers import Json
+from exchange.auth import CallerOf
+from exchange.deps import CatalogueOf
+
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.get("/v1/items", tags=["lists"], summary="互认项目清单 / the recognised list")
+def items(caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return the list in force, with its version and source."""
+    return Json(_item_list(catalogue.items))
+
+
+@router.get("/v1/reasons", tags=["lists"], summary="重新检查的理由 / reasons for repeating")
+def reasons(caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return the reasons an override may give."""
+    return Json({"reasons": [_reason(reason) for reason in catalogue.override_reasons.values()]})
+
+
+@router.get("/v1/admin/studies", tags=["curation"], summary="收到的检查 / studies received")
+def list_studies(
+    caller: CallerOf, catalogue: CatalogueOf, hospital: str = "", after: int = 0, limit: Limit = 100
+) -> Json:
+    """Return studies in the order they first came, as their hospital named the patient; audited."""
+    query = (
+        select(Study, Hospital.code)
+        .join(Hospital, Hospital.id == Study.hospital_id)
+        .where(Study.id > after)
+        .order_by(Study.id)
+        .limit(limit)
+    )
+    if hospital:
+        query = query.where(Hospital.code == hospital)
+    with transaction(catalogue.engine) as session:
+        rows = session.execute(query).tuples().all()
+        found: dict[int, list[str]] = {study.id: [] for study, _ in rows}
+        for study_id, code in session.execute(
+            select(Result.study_id, Result.item_code).where(
+                Result.study_id.in_(found), Result.status == "active"
+            )
+        ).tuples():
+            found[study_id or 0].append(code)
+        audit.record(session, caller, "studies.list", count=len(rows))
+        return Json({"studies": [_study(study, code, found[study.id]) for study, code in rows]})
+
+
+@router.get("/v1/admin/unmapped", tags=["curation"], summary="未对应清单的检查 / studies on no list")
+def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
+    """Return what the rules could not place, with the reason."""
+    with transaction(catalogue.engine) as session:
+        return Json({"studies": results.unmapped(session, limit=limit)})
+
+
+@router.get("/v1/admin/conflicts", tags=["curation"], summary="相互矛盾的影像 / contradicting instances")
+def list_conflicts(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
+    """Return instances that share a UID with other bytes, or claim another's study; both are kept."""
+    with transaction(catalogue.engine) as session:
+        return Json({"conflicts": studies.conflicts(session, limit=limit)})
+
+
+def _study(study: Study, hospital: str, item_codes: list[str]) -> dict[str, object]:
+    return {
+        "id": study.id,
+        "StudyInstanceUID": study.uid,
+        "hospital": hospital,
+        "PatientID": study.patient_id,
+        "PatientName": display_name(study.patient_name),
+        "name_rule": study.name_rule,
+        "identity": study.identity,
+        "exam_time": study.exam_time,
+        "exam_time_source": study.exam_time_source,
+        "StudyDescription": study.description,
+        "modalities": study.modalities,
+        "series": study.series_count,
+        "instances": study.instance_count,
+        "size_bytes": study.size_bytes,
+        "items": sorted(item_codes),
+        "unmapped_reason": study.unmapped_reason,
+        "quality_flagged": study.quality_flagged,
+        "uid_conflict": study.uid_conflict,
+    }
+
+
+def _item_list(items: ItemList) -> dict[str, object]:
+    return {
+        "version": items.version,
+        "title": items.title_zh,
+        "title_en": items.title_en,
+        "status": items.status,
+        "source": items.source,
+        "effective_from": items.effective_from,
+        "items": [
+            {
+                "code": item.code,
+                "name": item.name_zh,
+                "name_en": item.name_en,
+                "category": item.category,
+                "laterality": item.laterality,
+                "window_days": item.window_days,
+                "covers": item.covers,
+            }
+            for item in items
+        ],
+    }
+
+
+def _reason(reason: OverrideReason) -> dict[str, object]:
+    return {
+        "code": reason.code,
+        "text": reason.zh,
+        "text_en": reason.en,
+        "parent": reason.parent,
+        "needs_text": reason.needs_text,
+        "counts_as_refusal": reason.counts_as_refusal,
+    }

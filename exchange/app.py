@@ -1,0 +1,49 @@
+"""The application, made from arguments."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+
+from catalog.context import Catalogue
+from exchange import admin, checks, health, patients, problems, savings
+from exchange.auth import unlisted_routes
+from exchange.body_limit import BodyLimit
+from exchange.deadline import Deadline
+from exchange.settings import ExchangeSettings
+from exchange.tokens import TokenKey
+
+TITLE: Final = "Huren 互认"
+
+
+def create_app(
+    catalogue: Catalogue,
+    token_key: TokenKey,
+    settings: ExchangeSettings,
+    health_probes: health.Health,
+    counters: Callable[[], Mapping[str, int | float]] = dict,
+) -> FastAPI:
+    """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
+    deadline = Deadline(settings.check_seconds, settings.check_threads)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        health_probes.start()
+        yield
+        health_probes.stop()
+        deadline.close()
+
+    app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.catalogue = catalogue
+    app.state.token_key = token_key
+    app.state.deadline = deadline
+    app.state.health = health_probes
+    app.state.counters = counters
+    for part in (checks, patients, savings, admin, health):
+        app.include_router(part.router)
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    if missing := unlisted_routes(app):
+        raise LookupError(f"routes without an access rule: {sorted(missing)}")
+    return app

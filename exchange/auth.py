@@ -1,0 +1,61 @@
+"""Who may call what: one table; a route that is not in it cannot be called."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
+
+from catalog.context import Caller
+from catalog.errors import NotAllowed
+from exchange.problems import Unauthenticated
+from exchange.tokens import ROLES, TokenKey
+
+_EVERY_ROLE: Final = frozenset(ROLES)
+_CARE: Final = frozenset({"doctor", "hospital_system"})
+_CURATION: Final = frozenset({"curator", "operator"})
+
+ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("POST", "/v1/checks"): _CARE,
+    ("GET", "/v1/checks/{check_id}"): _CARE,
+    ("POST", "/v1/checks/{check_id}/decisions"): _CARE,
+    ("POST", "/v1/patients"): frozenset({"hospital_system"}),
+    ("GET", "/v1/items"): _EVERY_ROLE,
+    ("GET", "/v1/reasons"): _EVERY_ROLE,
+    ("GET", "/v1/savings"): frozenset({"regulator", "auditor"}),
+    ("POST", "/v1/savings/verify"): frozenset({"regulator", "auditor"}),
+    ("GET", "/v1/admin/studies"): _CURATION,
+    ("GET", "/v1/admin/unmapped"): _CURATION,
+    ("GET", "/v1/admin/conflicts"): _CURATION,
+}
+PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who calls, if the token is good and the role may use this route.
+
+    Raises Unauthenticated without a good token, NotAllowed for another role.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("missing")
+    key: TokenKey = request.app.state.token_key
+    caller = key.verify(token.strip())
+    route = request.scope["route"]
+    allowed = ACCESS.get((request.method, route.path), frozenset())
+    if caller.role not in allowed:
+        raise NotAllowed("该角色无权使用此接口", "This role may not use this route", code="role_not_allowed")
+    return caller
+
+
+CallerOf = Annotated[Caller, Depends(caller_of)]
+
+
+def unlisted_routes(app: FastAPI) -> set[tuple[str, str]]:
+    """Return the routes that neither table knows: there must be none."""
+    routes = {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    return routes - set(ACCESS) - PUBLIC

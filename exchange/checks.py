@@ -1,0 +1,131 @@
+"""The check before ordering, and the decision on it."""
+
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from catalog import decisions, recognition
+from catalog.context import Caller, Catalogue
+from catalog.decisions import DecisionRequest
+from catalog.recognition import CheckRequest, OrderRequest
+from exchange.answers import Json
+from exchange.auth import CallerOf
+from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.patients import PatientIn
+
+router = APIRouter(tags=["checks"])
+
+OrderNumber = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class OrderIn(BaseModel):
+    """One order; the item by its code on the list, by the hospital's own code, or as text."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    order_id: OrderNumber = Field(examples=["MZ20260001"])
+    item_code: str | None = Field(None, max_length=32, examples=["CT07"])
+    local_code: str | None = Field(None, max_length=64)
+    text: str | None = Field(None, max_length=200, examples=["胸部CT平扫"])
+    laterality: Literal["L", "R", "B"] | None = None
+    body_part: str | None = Field(
+        None, max_length=64, description="仅 CT17 等跨部位项目需要 / for items that span parts"
+    )
+
+    @model_validator(mode="after")
+    def _names_an_item(self) -> "OrderIn":
+        if not (self.item_code or self.local_code or self.text):
+            raise ValueError("one of item_code, local_code or text is needed")
+        return self
+
+    def request(self) -> OrderRequest:
+        """Return the order as the catalogue takes it."""
+        return OrderRequest(
+            order_number=self.order_id,
+            item_code=self.item_code or None,
+            local_code=self.local_code or None,
+            text=self.text or None,
+            laterality=self.laterality,
+            body_part=self.body_part or None,
+        )
+
+
+class CheckIn(BaseModel):
+    """Who is to be examined, and what is about to be ordered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    patient: PatientIn
+    orders: list[OrderIn] = Field(min_length=1, max_length=50)
+    department: str = Field("", max_length=64, examples=["呼吸内科"])
+    urgency: Literal["routine", "emergency"] = "routine"
+
+    def request(self, catalogue: Catalogue, asker: str) -> CheckRequest:
+        """Return the question as the catalogue takes it from the hospital `asker`. Raises InvalidInput."""
+        return CheckRequest(
+            document=self.patient.document(catalogue, asker),
+            demographics=self.patient.demographics(),
+            orders=tuple(order.request() for order in self.orders),
+            department=self.department,
+            urgency=self.urgency,
+        )
+
+
+class DecisionIn(BaseModel):
+    """What the doctor decided on one order."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    order_id: OrderNumber
+    action: Literal["recognise", "override", "undo"]
+    result_id: str | None = Field(None, pattern=r"^[0-9]{1,18}$")
+    reason_code: str | None = Field(None, max_length=16)
+    reason_text: str | None = Field(None, max_length=500)
+    explained_to_patient: bool | None = None
+
+    def request(self) -> DecisionRequest:
+        """Return the decision as the catalogue takes it."""
+        return DecisionRequest(
+            order_number=self.order_id,
+            action=self.action,
+            result_id=self.result_id,
+            reason_code=self.reason_code,
+            reason_text=self.reason_text,
+            explained_to_patient=self.explained_to_patient,
+        )
+
+
+@router.post("/v1/checks", summary="开单前询问可互认的既往结果 / ask before ordering")
+def check(body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf) -> Json:
+    """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
+    return Json(deadline.run(lambda wanted: _check(catalogue, caller, body, wanted)))
+
+
+@router.get("/v1/checks/{check_id}", summary="一次询问的答复与决定 / an answer as it was given")
+def read_check(check_id: uuid.UUID, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return the answer exactly as given, with the decisions taken on it since."""
+    return Json(recognition.read(catalogue, caller, check_id))
+
+
+@router.post("/v1/checks/{check_id}/decisions", summary="认可、重新检查或撤销 / recognise, override, undo")
+def decide(
+    check_id: uuid.UUID,
+    body: DecisionIn,
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    idempotency_key: Annotated[str, Header()] = "",
+) -> Json:
+    """Record a decision once: the same Idempotency-Key with the same body gives the same answer."""
+    return Json(
+        decisions.decide(catalogue, caller, check_id, body.request(), idempotency_key=idempotency_key)
+    )
+
+
+def _check(
+    catalogue: Catalogue, caller: Caller, body: CheckIn, still_wanted: recognition.StillWanted
+) -> dict[str, object]:
+    return recognition.check(
+        catalogue, caller, body.request(catalogue, caller.hospital_code), still_wanted=still_wanted
+    )

@@ -1,0 +1,161 @@
+"""Commands of the HTTP side: serve, issue a token, ask before ordering."""
+
+import sys
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvicorn
+
+from catalog import people, recognition
+from catalog.console import HERE, AsJson, DataDir, show
+from catalog.context import Caller
+from catalog.db import ping, transaction
+from catalog.errors import InvalidInput
+from catalog.identity import Demographics, normalise_document
+from catalog.pricing import format_yuan
+from catalog.records import Laterality, Urgency
+from catalog.registry import hospital_by_code
+from catalog.workplace import Workplace, keys_dir, open_workplace
+from exchange.app import create_app
+from exchange.counters import read_counters
+from exchange.health import Health
+from exchange.settings import ExchangeSettings
+from exchange.tokens import HOSPITAL_ROLES, ROLES, open_token_key
+
+
+def api(
+    data_dir: DataDir = HERE,
+    host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
+    port: Annotated[int | None, typer.Option("--http-port", help="HTTP 端口 / port")] = None,
+) -> None:
+    """启动 HTTP 服务。 Serve HTTP; loopback unless told.
+
+    例 / example:  huren api --data-dir var --http-port 8080
+    """
+    settings = ExchangeSettings()
+    with open_workplace(data_dir, s3=True) as place:
+        app = create_app(
+            place.catalogue,
+            open_token_key(keys_dir(place.data_dir) / "token.pem"),
+            settings,
+            _health(place),
+            lambda: read_counters(place.run_dir / "metrics"),
+        )
+        uvicorn.run(
+            app,
+            host=host or settings.http_host,
+            port=settings.http_port if port is None else port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=15,
+            limit_concurrency=512,
+            timeout_graceful_shutdown=5,
+        )
+
+
+def token(
+    role: Annotated[str, typer.Option(help=" | ".join(ROLES))],
+    hospital: Annotated[str, typer.Option(help="机构代码 / hospital code")] = "",
+    subject: Annotated[str, typer.Option(help="持有人 / who holds it")] = "local",
+    minutes: Annotated[int, typer.Option(help="有效分钟 / minutes it is good for")] = 60,
+    data_dir: DataDir = HERE,
+) -> None:
+    """签发访问令牌。 Issue a bearer token signed by the local key.
+
+    例 / example:  huren token --role doctor --hospital B --subject dr.li
+    """
+    if hospital and role in HOSPITAL_ROLES:
+        with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+            hospital_by_code(session, hospital)
+    key = open_token_key(keys_dir(data_dir.expanduser().resolve()) / "token.pem")
+    issued = key.issue(subject=subject, role=role, hospital=hospital, lifetime=timedelta(minutes=minutes))
+    typer.echo(issued)
+
+
+def check(
+    hospital: Annotated[str, typer.Option(help="询问机构 / asking hospital")],
+    item: Annotated[list[str], typer.Option(help="项目代码,侧别写作 XR12:L / item, with a side XR12:L")],
+    id_number: Annotated[
+        str | None, typer.Option(help="证件号码;不给则从标准输入读 / number; read from stdin if absent")
+    ] = None,
+    id_type: Annotated[str, typer.Option(help="证件类型 / document type")] = "01",
+    name: Annotated[str | None, typer.Option(help="姓名 / name")] = None,
+    emergency: Annotated[bool, typer.Option("--emergency", help="急诊 / emergency")] = False,
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """开单前询问。 Ask before ordering, as the hospital's doctor would.
+
+    例 / example:  echo 99990119800101001X | huren check --hospital B --item CT07 --item XR12:L
+    """
+    number = id_number if id_number is not None else sys.stdin.readline().strip()
+    urgency: Urgency = "emergency" if emergency else "routine"
+    with open_workplace(data_dir) as place:
+        request = recognition.CheckRequest(
+            document=normalise_document(id_type, number, people.today_of(place.catalogue), issuer=hospital),
+            demographics=Demographics(name=name, birth_date=None, sex=None),
+            orders=tuple(_order(index, text) for index, text in enumerate(item, 1)),
+            urgency=urgency,
+        )
+        answer = recognition.check(place.catalogue, Caller("huren check", "operator", hospital), request)
+    if json:
+        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return
+    typer.echo(f"{answer['answer']}  {answer['check_id']}")
+    show([row for order in answer["orders"] for row in _rows(order)], as_json=False)
+
+
+def _order(index: int, text: str) -> recognition.OrderRequest:
+    code, _, side = text.partition(":")
+    if side not in ("", "L", "R", "B"):
+        raise InvalidInput("侧别为 L、R 或 B", "A side is L, R or B", field="item")
+    laterality: Laterality | None = side or None  # type: ignore[assignment]
+    return recognition.OrderRequest(
+        order_number=f"cli-{uuid.uuid4().hex[:12]}-{index}", item_code=code, laterality=laterality
+    )
+
+
+def _rows(order: dict[str, Any]) -> list[dict[str, Any]]:
+    item = order["item"]["name"] if order["item"] else "?"
+    if order.get("error"):
+        return [{"项目 item": item, "结论 verdict": order["error"]["text"]}]
+    if not order["candidates"]:
+        return [{"项目 item": item, "结论 verdict": "无既往结果 / no prior"}]
+    return [
+        {
+            "项目 item": item,
+            "结论 verdict": candidate["verdict"],
+            "机构 hospital": candidate["hospital"]["name"],
+            "标识 marks": " ".join(candidate["hr_marks"]),
+            "检查时间 exam": candidate["exam_time"][:16],
+            "原因 reasons": ",".join(reason["text"] for reason in candidate["reasons"]),
+            "可节约 saving": format_yuan(candidate["saving_fen"]),
+        }
+        for candidate in order["candidates"]
+    ]
+
+
+def _health(place: Workplace) -> Health:
+    store = place.open_store(workers=2)
+
+    def database() -> dict[str, Any]:
+        ping(place.catalogue.engine)
+        return {}
+
+    def objects() -> dict[str, Any]:
+        store.ping()
+        return {}
+
+    return Health({"database": database}, {"object_store": objects, "spool": lambda: _spool(place.spool_dir)})
+
+
+def _spool(folder: Path) -> dict[str, Any]:
+    """Count what waits to be shipped, where this machine has the spool."""
+    waiting = [entry.stat() for entry in (folder / "sealed").glob("*.tar")]
+    stuck = sum(1 for _ in (folder / "quarantine").glob("*.tar"))
+    return {"packs": len(waiting), "bytes": sum(s.st_size for s in waiting), "quarantined": stuck}

@@ -1,0 +1,24 @@
+"""What routes need from the application, as typed dependencies."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from catalog.context import Catalogue
+from exchange.deadline import Deadline
+
+
+def catalogue_of(request: Request) -> Catalogue:
+    """Return the catalogue the application was made with."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return catalogue
+
+
+def deadline_of(request: Request) -> Deadline:
+    """Return the pool that answers within the time allowed at order time."""
+    deadline: Deadline = request.app.state.deadline
+    return deadline
+
+
+CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
+DeadlineOf = Annotated[Deadline, Depends(deadline_of)]

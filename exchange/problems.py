@@ -1,0 +1,124 @@
+"""Errors on the wire: RFC 9457 problem+json, one mapping for the whole error tree, no patient data."""
+
+import logging
+import uuid
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from catalog.errors import (
+    Conflict,
+    Expired,
+    HurenError,
+    IntegrityFault,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    Unavailable,
+)
+
+log = logging.getLogger("huren.exchange")
+
+STATUS: Final[dict[type[HurenError], HTTPStatus]] = {
+    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    Conflict: HTTPStatus.CONFLICT,
+    Expired: HTTPStatus.GONE,
+    IntegrityFault: HTTPStatus.BAD_GATEWAY,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    HurenError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+_PLAIN: Final[dict[int, tuple[str, str, str]]] = {
+    400: ("bad_request", "请求无法解析", "The request cannot be read"),
+    401: ("unauthenticated", "须有有效的访问令牌", "A valid bearer token is required"),
+    404: ("not_found", "没有此地址", "There is nothing at this address"),
+    405: ("method_not_allowed", "此地址不接受该方法", "This address does not take that method"),
+    413: ("too_large", "请求内容过大", "The request body is too large"),
+    500: ("internal_error", "服务内部错误,已记录", "An internal error; it has been logged"),
+}
+
+
+class Unauthenticated(Exception):
+    """No token, or none that can be trusted; `reason` is safe to show."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def status_of(error: HurenError) -> HTTPStatus:
+    """Return the HTTP status of an error: that of its nearest class in the tree."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem(status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
+    """Return a problem+json answer, Chinese first, English beside it."""
+    body = {
+        "type": f"urn:huren:problem:{code}",
+        "title": zh,
+        "title_en": en,
+        "status": int(status),
+        "code": code,
+        **extra,
+    }
+    headers = {"Cache-Control": "no-store"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "2"
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem+json answer."""
+    app.add_exception_handler(HurenError, _domain)
+    app.add_exception_handler(Unauthenticated, _unauthenticated)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _domain(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HurenError):
+        raise error
+    extra: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInput) and error.field else {}
+    if isinstance(error, Unavailable) and request.url.path == "/v1/checks":
+        extra["answer"] = "unknown"
+    return problem(status_of(error), error.code, error.zh, error.en, **extra)
+
+
+def _unauthenticated(_: Request, error: Exception) -> Response:
+    return problem(401, *_PLAIN[401], reason=str(error))
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    """Say which fields are wrong and why, never what stood in them."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+        return problem(400, *_PLAIN[400])
+    faults = [
+        {"field": ".".join(str(part) for part in fault["loc"][1:]), "message": fault["msg"]}
+        for fault in error.errors()
+    ]
+    return problem(422, "invalid_input", "请求内容不符合要求", "The request is not valid", errors=faults[:20])
+
+
+def _http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code, zh, en = _PLAIN.get(error.status_code, ("error", "请求未能完成", "The request failed"))
+    return problem(error.status_code, code, zh, en)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    reference = uuid.uuid4().hex[:12]
+    log.error("unexpected error %s on %s: %s", reference, request.scope.get("path"), type(error).__name__)
+    log.debug("traceback of %s", reference, exc_info=error)
+    return problem(500, *_PLAIN[500], reference=reference)

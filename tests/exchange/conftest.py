@@ -1,0 +1,82 @@
+"""The service in process, on a real database, and a city behind it."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from catalog.db import ping
+from exchange.app import create_app
+from exchange.health import Health
+from exchange.settings import ExchangeSettings
+from exchange.tokens import TokenKey, open_token_key
+from tests.city import City, open_catalogue
+
+
+@dataclass
+class Service:
+    """A client of the service, and the means to act behind it."""
+
+    client: TestClient
+    city: City
+    key: TokenKey
+
+    def token(self, role: str, hospital: str = "") -> str:
+        """Return a token for a role."""
+        return self.key.issue(
+            subject=f"test {role}", role=role, hospital=hospital, lifetime=timedelta(hours=1)
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        role: str = "doctor",
+        hospital: str = "B",
+        headers: Any = None,
+        **more: Any,
+    ) -> httpx2.Response:
+        """Call as a role; `role=""` calls without a token."""
+        sent = dict(headers or {})
+        if role:
+            held = hospital if role in ("doctor", "hospital_system") else ""
+            sent["Authorization"] = f"Bearer {self.token(role, held)}"
+        return self.client.request(method, path, headers=sent, **more)
+
+
+@pytest.fixture
+def service(fresh_database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """The service with hospitals A and B, and a chest CT that A did seven days ago."""
+    made: list[City] = []
+    catalogue = open_catalogue(fresh_database_url, tmp_path, lambda: made[0].now)
+    made.append(City(catalogue))
+
+    def database() -> dict[str, Any]:
+        ping(catalogue.engine)
+        return {}
+
+    key = open_token_key(tmp_path / "token.pem")
+    app = create_app(catalogue, key, ExchangeSettings(), Health({"database": database}, {}))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        made[0].hospital("A")
+        made[0].hospital("B", tier=2, region="500107")
+        made[0].study("A")
+        yield Service(client, made[0], key)
+    catalogue.engine.dispose()
+
+
+@pytest.fixture(params=["refuses", "never answers"])
+def unreachable_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address of a database that refuses connections, or accepts them and says nothing."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "never answers":
+            server.listen()
+        yield f"postgresql://postgres@127.0.0.1:{server.getsockname()[1]}/none"

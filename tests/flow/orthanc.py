@@ -1,0 +1,74 @@
+"""Orthanc as a peer: started on loopback, ended by its pid."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.flow.running import until
+
+
+@contextmanager
+def running(program: str, folder: Path, modalities: dict[str, list[Any]], ae_title: str) -> Iterator[str]:
+    """Run Orthanc in `folder` and yield its HTTP address."""
+    http_port, dicom_port = free_port(), free_port()
+    home = folder / "orthanc"
+    home.mkdir()
+    configuration = {
+        "Name": "peer",
+        "StorageDirectory": str(home / "storage"),
+        "IndexDirectory": str(home / "storage"),
+        "Plugins": [],
+        "HttpPort": http_port,
+        "DicomPort": dicom_port,
+        "DicomAet": ae_title,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomModalities": modalities,
+        "SynchronousCMove": True,
+    }
+    (home / "orthanc.json").write_text(json.dumps(configuration))
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, str(home / "orthanc.json")],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"TCP_NODELAY": "1"},
+        )
+    url = f"http://127.0.0.1:{http_port}"
+    try:
+        until(lambda: _answers(f"{url}/system"), 30)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def is_listening(port: int) -> bool:
+    """Say whether something takes connections at a port of the loopback address."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,186 @@
+"""The command: what it says of itself, and what it answers to bad input."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from huren import ELSEWHERE, HERE, main
+from tests.city import id_number
+from tests.flow.conftest import register
+from tests.flow.running import Running, huren, make_instance, until
+
+pytestmark = pytest.mark.flow
+README = Path(__file__).parents[2] / "README.md"
+TODAY = "2026-03-02"
+
+
+@pytest.fixture(scope="module")
+def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """An exchange in the test environment whose clock is a file."""
+    folder = tmp_path_factory.mktemp("clocked")
+    clock = folder / "clock"
+    clock.write_text(f"{TODAY}T10:00:00+08:00")
+    running = Running(folder / "data", {"HUREN_ENV": "test", "HUREN_TEST_CLOCK_FILE": str(clock)}).start()
+    register(running)
+    yield running
+    assert running.stop() == 0
+
+
+def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> None:
+    names = [*ELSEWHERE, "up", "env"]
+    with ThreadPoolExecutor(2) as pool:
+        helps = list(pool.map(lambda name: huren(name, "--help"), names))
+    assert all(done.returncode == 0 for done in helps)
+    for name, done in zip(names, helps, strict=True):
+        assert f"huren {name}" in README.read_text(), name
+        if name not in ("hospital", "qc", "items", "prices", "savings"):
+            assert "--data-dir" in done.stdout, name
+            assert "例 / example" in done.stdout, name
+    assert Path("var") == HERE
+
+
+BAD = {
+    "unknown command": ["fly"],
+    "hospital code": ["hospital", "add", "甲", "--name", "x", "--tier", "3", "--region", "500103"],
+    "hospital tier": ["hospital", "add", "X", "--name", "x", "--tier", "7", "--region", "500103"],
+    "hospital region": ["hospital", "add", "X", "--name", "x", "--tier", "3", "--region", "999"],
+    "hospital twice": ["hospital", "add", "A", "--name", "x", "--tier", "3", "--region", "500103"],
+    "ae title too long": ["hospital", "ae", "A", "A" * 17],
+    "ae title of another": ["hospital", "ae", "A", "B_PACS"],
+    "ae of nobody": ["hospital", "ae", "ZZ", "ZZ_PACS"],
+    "qc without item": ["qc", "add", "A", "--from", "2026-01-01", "--to", "2026-12-31"],
+    "qc unknown item": ["qc", "add", "A", "CT99", "--from", "2026-01-01", "--to", "2026-12-31"],
+    "qc date": ["qc", "add", "A", "CT07", "--from", "2026-02-30", "--to", "2026-12-31"],
+    "qc reversed": ["qc", "add", "A", "CT07", "--from", "2026-12-31", "--to", "2026-01-01"],
+    "qc scope": ["qc", "add", "A", "CT07", "--scope", "月球", "--from", "2026-01-01", "--to", "2026-12-31"],
+    "price": ["prices", "set", "CT07", "2,30", "--hospital", "B", "--from", "2026-01-01"],
+    "price for nobody": ["prices", "set", "CT07", "230.00", "--from", "2026-01-01"],
+    "price of nothing": ["prices", "set", "CT99", "230.00", "--tier", "2", "--from", "2026-01-01"],
+    "price file": ["prices", "import", str(README)],
+    "local codes": ["items", "map", "B", str(README)],
+    "savings range": ["savings", "report", "--from", "2026-12", "--to", "2026-01"],
+    "savings group": ["savings", "report", "--group-by", "doctor"],
+    "token role": ["token", "--role", "king"],
+    "token hospital": ["token", "--role", "doctor", "--hospital", "ZZ"],
+    "token without hospital": ["token", "--role", "doctor"],
+    "token lifetime": ["token", "--role", "operator", "--minutes", "-5"],
+    "check number": ["check", "--hospital", "B", "--item", "CT07", "--id-number", "123"],
+    "check side": ["check", "--hospital", "B", "--item", "XR12:X", "--id-number", id_number(2)],
+    "send address": ["send", str(README), "--to", "nowhere"],
+    "send nobody there": ["send", str(README.parent / "tests"), "--to", "127.0.0.1:1"],
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_error_and_changes_nothing(
+    clocked: Running,
+    database_of_clocked: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = registry_of(database_of_clocked)
+    for variable, value in clocked.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sys, "argv", ["huren", *BAD[name], "--data-dir", str(clocked.data_dir)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code in (1, 2)
+    assert "rror" in said.err or "refused" in said.out or "failed" in said.out
+    assert id_number(2)[:14] not in said.err
+    assert registry_of(database_of_clocked) == before
+
+
+@pytest.fixture(scope="module")
+def database_of_clocked(clocked: Running) -> str:
+    line = clocked.run("env").stdout.splitlines()[0]
+    return line.partition("=")[2].strip("'")
+
+
+def registry_of(database_url: str) -> str:
+    """Return everything a command could have changed."""
+    query = (
+        "select (select string_agg(h::text, '' order by id) from hospital h),"
+        " (select string_agg(p::text, '' order by ae_title) from peer p), (select count(*) from qc_evaluation),"
+        " (select count(*) from price), (select count(*) from local_code), (select count(*) from order_check)"
+    )
+    with psycopg.connect(database_url) as connection:
+        return str(connection.execute(query).fetchone())
+
+
+def test_a_second_service_on_the_same_folder_is_refused(clocked: Running) -> None:
+    command = huren("up", "--data-dir", clocked.data_dir, "--dicom-port", "0", "--http-port", "0")
+    assert command.returncode == 1
+    assert "Traceback" not in command.stderr
+
+
+def test_a_port_that_is_taken_is_said_so(clocked: Running, tmp_path: Path) -> None:
+    done = huren("up", "--data-dir", tmp_path, "--dicom-port", str(clocked.dicom_port), "--http-port", "0")
+    assert done.returncode == 1
+    assert "port_taken" in done.stderr
+
+
+def test_env_prints_what_psql_and_an_s3_browser_need(clocked: Running) -> None:
+    printed = clocked.run("env").stdout
+    names = [line.split("=")[0] for line in printed.splitlines()]
+    assert names == [
+        "HUREN_DATABASE_URL",
+        "HUREN_S3_ENDPOINT",
+        "HUREN_S3_ACCESS_KEY",
+        "HUREN_S3_SECRET_KEY",
+        "HUREN_S3_BUCKET",
+    ]
+    shell = subprocess.run(
+        ["sh", "-c", f"{printed}\necho $HUREN_DATABASE_URL"], capture_output=True, text=True, check=True
+    )
+    assert shell.stdout.startswith("postgresql://")
+
+
+def test_the_last_day_of_a_window_is_tried_from_outside_with_the_test_clock(
+    clocked: Running, folder: Path
+) -> None:
+    done = date.fromisoformat(TODAY) - timedelta(days=1)
+    dataset = make_instance(
+        folder / "1.dcm",
+        PatientID=id_number(4),
+        PatientBirthDate="19800517",
+        PatientSex="F",
+        StudyDescription="胸部CT平扫",
+        SpecificCharacterSet="ISO_IR 192",
+        ContrastBolusAgent="",
+        AcquisitionDate=f"{done:%Y%m%d}",
+        AcquisitionTime="080000",
+    )
+    clocked.run("send", folder, "--to", f"127.0.0.1:{clocked.dicom_port}", "--calling", "A_PACS")
+    operator = clocked.token("operator")
+    until(lambda: dataset.StudyInstanceUID in [s["StudyInstanceUID"] for s in clocked.studies(operator)])
+    clock = Path(clocked.environment["HUREN_TEST_CLOCK_FILE"])
+    doctor = clocked.token("doctor", "B")
+    body = {"patient": {"id_number": id_number(4)}, "orders": [{"order_id": "1", "item_code": "CT07"}]}
+    found = []
+    for days in (30, 31):
+        clock.write_text(f"{done + timedelta(days=days)}T23:59:59+08:00")
+        answer = clocked.call("POST", "/v1/checks", doctor, json=body).json()
+        candidate = answer["orders"][0]["candidates"][0]
+        found.append((candidate["verdict"], [r["code"] for r in candidate["reasons"]]))
+    assert found == [("recognisable", []), ("reference", ["out_of_window"])]
+    clock.write_text(f"{TODAY}T10:00:00+08:00")
+
+
+def test_the_command_checks_and_recounts(clocked: Running) -> None:
+    answer = json.loads(
+        clocked.run(
+            "check", "--hospital", "B", "--item", "CT07", "--id-number", id_number(6), "--json"
+        ).stdout
+    )
+    assert (answer["answer"], answer["orders"][0]["candidates"]) == ("complete", [])
+    assert json.loads(clocked.run("savings", "verify", "--json").stdout)["agrees"] is True
+    assert "胸部CT平扫" in clocked.run("items", "list").stdout
