@@ -71,7 +71,7 @@ class Story:
     def step(self, zh: str, en: str) -> None:
         """Begin a chapter."""
         if not self.quiet:
-            Console().print(f"\n[bold]{zh}[/bold]\n[dim]{en}[/dim]", highlight=False)
+            _console().print(f"\n[bold]{zh}[/bold]\n[dim]{en}[/dim]", highlight=False)
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Show the chapter's facts and keep them."""
@@ -81,13 +81,21 @@ class Story:
         table = Table(*rows[0], header_style="bold")
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
-        Console().print(table)
+        _console().print(table)
 
     def line(self, name: str, value: Any, zh: str) -> None:
         """Say one thing and keep it."""
         self.told[name] = value
         if not self.quiet:
-            Console().print(zh, highlight=False)
+            _console().print(zh, highlight=False)
+
+
+def _console() -> Console:
+    """Return the terminal; what is no terminal gets lines wide enough for the tables."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    return console
 
 
 def demo(

@@ -51,6 +51,7 @@ class City:
     now: datetime = START
     count: int = 0
     header: StudyHeader = field(default_factory=lambda: HEADER)
+    doctors: dict[str, Caller] = field(default_factory=dict)
 
     def hospital(self, code: str, *, tier: int = 3, region: str = "500103", marked: bool = True) -> Caller:
         """Register a hospital, evaluated for all imaging in the city, and return its doctor."""

@@ -13,11 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from catalog import recognition, registry, savings
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
-from catalog.identity import Demographics
+from catalog.identity import Demographics, Document
 from catalog.pricing import PriceRow
 from catalog.records import Policy
-from catalog.tables import AuditEvent, LedgerEntry, Person, Study
-from tests.city import City
+from catalog.tables import AuditEvent, LedgerEntry, OrderCheck, Person, Study
+from tests.city import City, id_number
 
 CT07 = {"order_number": "1", "item_code": "CT07"}
 PLAIN_CHEST_FEN = 19800  # tier 2
@@ -429,6 +429,18 @@ def test_every_check_and_decision_is_audited_in_its_own_transaction(pair: Any) -
         session.execute(text("alter table audit_event rename to gone"))
     with pytest.raises(Exception, match="audit_event"):
         city.check(doctor, [{**CT07, "order_number": "9"}])
+
+
+def test_an_answer_nobody_waits_for_any_more_is_not_kept(pair: Any) -> None:
+    city, _, doctor = pair
+    request = recognition.CheckRequest(
+        Document("01", id_number(2)), Demographics(), (recognition.OrderRequest("1", item_code="CT07"),)
+    )
+    with pytest.raises(TimeoutError):
+        recognition.check(city.catalogue, doctor, request, still_wanted=lambda: False)
+    with transaction(city.catalogue.engine) as session:
+        assert session.scalar(select(func.count()).select_from(OrderCheck)) == 0
+    assert report(city)["total"]["reminders"] == 0
 
 
 def test_the_books_and_the_audit_cannot_be_changed_only_added_to(pair: Any) -> None:
