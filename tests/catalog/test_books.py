@@ -1,6 +1,6 @@
 """The report equals the recount, whatever happened in whatever order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import count
 from typing import Any
@@ -98,11 +98,11 @@ class Life:
 
 
 @pytest.fixture
-def busy_city(city: City) -> Iterator[City]:
+def busy_city(city: City) -> City:
     """A city of three hospitals; only A and B are evaluated."""
     for code in "ABC":
         city.doctors[code] = city.hospital(code, tier=3 if code == "A" else 2, marked=code != "C")
-    yield city
+    return city
 
 
 @settings(
