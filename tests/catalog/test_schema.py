@@ -1,0 +1,64 @@
+"""The migrations make exactly the tables, up and down, once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+import catalog
+from catalog.db import open_engine, transaction
+from catalog.reference import load_reference_data
+from catalog.schema import NEWEST, current, migrate
+from catalog.tables import Base, Price, Region
+
+MIGRATIONS = Path(catalog.__file__).parent / "migrations"
+
+
+def configuration() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def test_migrating_an_empty_database_gives_the_tables_and_nothing_else(fresh_database_url: str) -> None:
+    engine = open_engine(fresh_database_url)
+    assert current(engine) is None
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: migrate(engine), range(4)))
+    assert current(engine) == NEWEST
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_the_revision_this_release_needs_is_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == NEWEST
+
+
+def test_migrations_can_be_taken_back(fresh_database_url: str) -> None:
+    engine = open_engine(fresh_database_url)
+    migrate(engine)
+    config = configuration()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_reference_data_is_loaded_once_and_stays(fresh_database_url: str) -> None:
+    engine = open_engine(fresh_database_url)
+    migrate(engine)
+    for _ in range(2):
+        with transaction(engine) as session:
+            load_reference_data(session)
+            assert session.query(Price).count() == 336
+            assert session.get_one(Region, "500107").parent_code == "50"
+            assert session.get_one(Region, "CY").members == ["50", "51"]
+    engine.dispose()
