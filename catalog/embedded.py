@@ -175,8 +175,9 @@ class Embedded:
         return {name: server.pid for name, server in self._servers.items() if server.pid is not None}
 
     def check(self) -> tuple[str, ...]:
-        """Start again what died, on its port; return the names. Does nothing where another process owns.
+        """Start again what died; return the names. Does nothing where another process owns.
 
+        A server keeps its port unless somebody has taken it meanwhile: then `services` is another afterwards.
         Raises DatabaseDown where PostgreSQL does not come up again.
         """
         with self._mutex:
@@ -205,8 +206,11 @@ class Embedded:
         return True
 
     def wait_s3(self, timeout: float = 30.0) -> None:
-        """Wait until s3_ready. Raises ObjectStoreDown after `timeout` seconds."""
-        if not wait_until(self.s3_ready, timeout):
+        """Wait until s3_ready; an owner starts a server that died on the way again.
+
+        Raises ObjectStoreDown after `timeout` seconds.
+        """
+        if not wait_until(lambda: not self.check() and self.s3_ready(), timeout):
             raise ObjectStoreDown(
                 f"内置对象存储未能就绪,原因见 {self._dir / 'logs' / 's3.log'}",
                 f"the embedded object store is not ready; see {self._dir / 'logs' / 's3.log'}",
@@ -220,9 +224,7 @@ class Embedded:
             if self.owner:
                 last.callback(self._stop_servers)
                 self._wait_for_users()
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+            self._forget_store()
 
     def _own_or_attach(self) -> None:
         deadline = time.monotonic() + self._wait_seconds
@@ -305,6 +307,12 @@ class Embedded:
             postgres.database_url if isinstance(postgres, Postgres) else "",
             s3.access if isinstance(s3, S3Server) else None,
         )
+        self._forget_store()
+
+    def _forget_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def _publish(self, *, running: bool = True) -> None:
         """Write what attaching commands read."""

@@ -16,6 +16,7 @@ from typing import Final
 import psutil
 
 _PORTS: Final = range(15_000, 30_000)  # below the range the kernel gives to outgoing connections
+_PORT_SECONDS: Final = 1.5
 _LOG_LIMIT_BYTES: Final = 16 << 20
 
 
@@ -147,8 +148,12 @@ def free_ports(count: int, *, besides: Iterable[int] = ()) -> list[int]:
 
 
 def keep_or_replace(ports: list[int]) -> list[int]:
-    """Return `ports` if a server could have them all now, else as many new ones."""
-    return ports if all(map(port_is_free, ports)) else free_ports(len(ports), besides=ports)
+    """Return `ports` if a server can have them all, else as many new ones.
+
+    A server that was killed a moment ago lets go of its ports only when its last thread has ended.
+    """
+    free = wait_until(lambda: all(map(port_is_free, ports)), _PORT_SECONDS)
+    return ports if free else free_ports(len(ports), besides=ports)
 
 
 def write_private(path: Path, text: str) -> None:

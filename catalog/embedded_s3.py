@@ -125,8 +125,9 @@ class S3Server:
                 Path(f"/tmp/seaweedfs-{part}-grpc-{self.seat.port(part, 'grpc')}.sock").unlink()  # noqa: S108
 
     def revive(self) -> None:
-        """Start a server that died again, on its ports."""
+        """Start a server that died again, on its ports unless somebody has taken one."""
         self.clear()
+        self.prepare()
         self.start()
 
     def make_durable(self) -> bool:

@@ -131,7 +131,8 @@ class Running:
 
     def log(self) -> str:
         """Return everything written to standard error so far."""
-        return (self.data_dir.parent / f"{self.data_dir.name}.log").read_text()
+        path = self.data_dir.parent / f"{self.data_dir.name}.log"
+        return path.read_text() if path.exists() else ""
 
     def _forget(self) -> None:
         assert self.process is not None
