@@ -13,13 +13,12 @@ from sqlalchemy.orm import Session
 from catalog import audit, ledger, people, registry
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
-from catalog.descriptions import read as read_description
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
-from catalog.mapping import map_order
+from catalog.orders import ORDER_ERRORS, Asking, OrderRequest, resolve, side
 from catalog.pricing import PriceRow
-from catalog.records import Evaluation, Institution, Laterality, Order, Prior, Shown, Urgency, Verdict
+from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
 from catalog.tables import Decision, Hospital, OrderCheck, OrderedItem, Person, Result, Study
 
@@ -27,24 +26,6 @@ StillWanted = Callable[[], bool]
 
 COMPLETE: Final = "complete"
 INCOMPLETE: Final = "incomplete"
-
-ORDER_ERRORS: Final[dict[str, tuple[str, str]]] = {
-    "unknown_item": ("清单中没有该项目", "The item is not on the recognised list"),
-    "laterality_required": ("该项目须注明左、右或双侧", "This item needs a side: L, R or B"),
-    "body_part_required": ("该项目须注明检查部位", "This item needs a body part"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
-    """One order as asked: exactly one of item code, local code and text says which item."""
-
-    order_number: str
-    item_code: str | None = None
-    local_code: str | None = None
-    text: str | None = None
-    laterality: Laterality | None = None
-    body_part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +48,6 @@ class _Candidate:
     exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """What is the same for every order of one check."""
-
-    session: Session
-    catalogue: Catalogue
-    asker: Institution
-    hospital_id: int
-    now: datetime
-    request: CheckRequest
-
-
 def check(
     catalogue: Catalogue, caller: Caller, request: CheckRequest, *, still_wanted: StillWanted = lambda: True
 ) -> dict[str, Any]:
@@ -92,11 +61,11 @@ def check(
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, caller.hospital_code)
         asker = registry.institutions(session, [hospital])[hospital.id]
-        asking = _Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request)
+        asking = Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request.urgency)
         person = people.find(session, catalogue, request.document)
         answer, disclosed = _may_disclose(session, person, request)
-        given = _answer(asking, person if disclosed else None, answer)
-        _keep(asking, caller, person, given)
+        given = _answer(asking, request, person if disclosed else None, answer)
+        _keep(asking, caller, request, person, given)
         if not still_wanted():
             raise TimeoutError("nobody waits for this answer any more")
         return given
@@ -156,85 +125,25 @@ def _may_disclose(session: Session, person: Person | None, request: CheckRequest
     return (INCOMPLETE if people.held(session, person.id) else COMPLETE), True
 
 
-def _answer(asking: _Asking, person: Person | None, answer: str) -> dict[str, Any]:
-    resolved = [(request, *_resolve(asking, request)) for request in asking.request.orders]
+def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer: str) -> dict[str, Any]:
+    resolved = [(order, *resolve(asking, order)) for order in request.orders]
     orders = [order for _, order, _ in resolved if isinstance(order, Order)]
     priors = _priors(asking, person, orders) if person is not None and orders else []
     prices = _prices(asking, orders)
-    answers = [
-        _answer_order(asking, request, order, item, priors, prices) for request, order, item in resolved
-    ]
+    answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
     return {
         "check_id": str(uuid.uuid4()),
         "answer": answer,
         "asked_at": _iso(asking.now),
         "expires_at": _iso(asking.now + asking.catalogue.limits.decide_within),
-        "urgency": asking.request.urgency,
+        "urgency": asking.urgency,
         "patient": _patient(person) if any(answer["candidates"] for answer in answers) else None,
         "orders": answers,
     }
 
 
-def _resolve(asking: _Asking, request: OrderRequest) -> tuple[Order | str, Item | None]:
-    """Return the order the rules can judge, or the code of what is wrong with it."""
-    item_code, laterality, body_part = _item_of(asking, request)
-    item = asking.catalogue.items.get(item_code) if item_code else None
-    if item is None:
-        return "unknown_item", None
-    if item.laterality == "paired" and laterality is None:
-        return "laterality_required", item
-    if item.spans_body_parts and not body_part:
-        return "body_part_required", item
-    return _order(asking, item, laterality, body_part), item
-
-
-def _order(asking: _Asking, item: Item, laterality: Laterality | None, body_part: str | None) -> Order:
-    paired = item.laterality == "paired"
-    return Order(
-        item_code=item.code,
-        category=item.category,
-        window_days=item.window_days,
-        negative=item.negative,
-        answered_by=asking.catalogue.items.covered_by(item.code),
-        requester=asking.asker,
-        ordered_at=asking.now,
-        laterality=laterality if paired else None,
-        paired=paired,
-        body_part=body_part if item.spans_body_parts else None,
-        spans_body_parts=item.spans_body_parts,
-        urgency=asking.request.urgency,
-    )
-
-
-def _item_of(asking: _Asking, request: OrderRequest) -> tuple[str | None, Laterality | None, str | None]:
-    part = _body_part(request.body_part) if request.body_part else None
-    if request.item_code is not None:
-        return request.item_code, request.laterality, part
-    if request.local_code is not None:
-        row = registry.local_item(asking.session, asking.hospital_id, request.local_code)
-        if row is None:
-            return None, None, None
-        return row.item_code, request.laterality or _side(row.laterality), part or row.body_part
-    found = map_order(request.text or "", asking.catalogue.items, request.laterality)
-    if found is None:
-        return None, None, None
-    item = asking.catalogue.items.get(found.item_code)
-    unsaid = item is None or found.body_part == item.body_part
-    return (
-        found.item_code,
-        request.laterality or found.laterality,
-        part or (None if unsaid else found.body_part),
-    )
-
-
-def _body_part(text: str) -> str:
-    """Return the defined term a body part is written as, in Chinese, English or DICOM."""
-    parts = {claim.part for claim in read_description(text).claims if claim.part}
-    return parts.pop() if len(parts) == 1 else text.strip().upper()
-
-
 def _priors(
-    asking: _Asking, person: Person, orders: Iterable[Order]
+    asking: Asking, person: Person, orders: Iterable[Order]
 ) -> list[tuple[Prior, Result, Study | None]]:
     """Return every result of the person that could answer one of the orders."""
     wanted = set().union(*(order.answered_by for order in orders))
@@ -255,7 +164,7 @@ def _priors(
 
 
 def _prior(
-    asking: _Asking,
+    asking: Asking,
     result: Result,
     study: Study | None,
     hospital: Institution,
@@ -273,7 +182,7 @@ def _prior(
         exam_time=result.exam_time,
         evaluations=evaluations,
         item_groups=item.groups,
-        laterality=_side(result.laterality),
+        laterality=side(result.laterality),
         body_part=result.body_part,
         withdrawn=result.status == "withdrawn" or (study is not None and study.withdrawn),
         images_complete=study is None or study.images_complete,
@@ -282,7 +191,7 @@ def _prior(
     )
 
 
-def _prices(asking: _Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
+def _prices(asking: Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
     codes = {order.item_code for order in orders}
     if not codes:
         return {}
@@ -290,7 +199,7 @@ def _prices(asking: _Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
 
 
 def _answer_order(
-    asking: _Asking,
+    asking: Asking,
     request: OrderRequest,
     order: Order | str,
     item: Item | None,
@@ -311,7 +220,7 @@ def _answer_order(
 
 
 def _judged(
-    asking: _Asking, order: Order, priors: Iterable[tuple[Prior, Result, Study | None]]
+    asking: Asking, order: Order, priors: Iterable[tuple[Prior, Result, Study | None]]
 ) -> Iterable[_Candidate]:
     for prior, result, study in priors:
         verdict = decide(order, prior, asking.catalogue.policy, asking.now)
@@ -365,8 +274,10 @@ def _images(study: Study) -> dict[str, Any]:
     }
 
 
-def _keep(asking: _Asking, caller: Caller, person: Person | None, given: dict[str, Any]) -> None:
-    session, request = asking.session, asking.request
+def _keep(
+    asking: Asking, caller: Caller, request: CheckRequest, person: Person | None, given: dict[str, Any]
+) -> None:
+    session = asking.session
     session.add(
         OrderCheck(
             id=uuid.UUID(given["check_id"]),
@@ -397,7 +308,7 @@ def _keep(asking: _Asking, caller: Caller, person: Person | None, given: dict[st
     )
 
 
-def _keep_order(asking: _Asking, person: Person, check_id: str, answer: dict[str, Any]) -> None:
+def _keep_order(asking: Asking, person: Person, check_id: str, answer: dict[str, Any]) -> None:
     """Remember an order at its first check; it becomes a reminder once a recognisable prior was shown."""
     if answer.get("error"):
         return
@@ -408,7 +319,7 @@ def _keep_order(asking: _Asking, person: Person, check_id: str, answer: dict[str
         "item_code": answer["item"]["code"],
         "first_check_id": uuid.UUID(check_id),
         "business_date": local_day(asking.now),
-        "emergency": asking.request.urgency == "emergency",
+        "emergency": asking.urgency == "emergency",
         "own_hospital": False,
         "reminder": False,
     }
@@ -417,7 +328,7 @@ def _keep_order(asking: _Asking, person: Person, check_id: str, answer: dict[str
         _remind(asking, key, person.id, own=all(c["own_hospital"] for c in recognisable))
 
 
-def _remind(asking: _Asking, key: dict[str, Any], person_id: int, *, own: bool) -> None:
+def _remind(asking: Asking, key: dict[str, Any], person_id: int, *, own: bool) -> None:
     query = select(OrderedItem).filter_by(**key, person_id=person_id, reminder=False).with_for_update()
     order = asking.session.scalars(query).one_or_none()
     if order is None:
@@ -442,7 +353,3 @@ def reason_text(code: str, table: dict[str, tuple[str, str]]) -> dict[str, str]:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(HOSPITAL_ZONE).isoformat(timespec="seconds")
-
-
-def _side(text: str | None) -> Laterality | None:
-    return text if text in ("L", "R", "B") else None  # type: ignore[return-value]

@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dicom_node.counters import Counters
 from dicom_node.peers import PeerDirectory
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
+from dicom_node.tls import open_context
 
 _LOG = logging.getLogger("huren.dicom_node")
 _TICK_SECONDS = 0.25
@@ -27,8 +29,8 @@ _COURTESY_TICKS, _COURTESY_SECONDS = 10, 0.001
 _ANSWERED_OVER_LIMIT = 64
 
 
-def listen(settings: NodeSettings) -> socket.socket:
-    """Open the listening socket; port 0 picks a free one.
+def listen(settings: NodeSettings, port: int | None = None) -> socket.socket:
+    """Open the listening socket, of the settings' own port unless told; port 0 picks a free one.
 
     Raises:
         OSError: the address cannot be had.
@@ -37,7 +39,7 @@ def listen(settings: NodeSettings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((settings.host, settings.port if port is None else port))
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
@@ -74,15 +76,19 @@ def serve(
     *,
     on_ready: Callable[[int], None] | None = None,
     shared_listener: socket.socket | None = None,
+    shared_tls_listener: socket.socket | None = None,
 ) -> None:
     """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
 
     `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics.
-    `shared_listener` is one that other workers accept from too.
+    The shared listeners are ones that other workers accept from too; with a certificate in the settings
+    associations are taken over TLS on a second port.
 
     Raises:
         OSError: the address, the spool or the run directory cannot be had.
+        InvalidInput: the TLS files cannot be used.
     """
+    tls = open_context(settings)
     _raise_file_limit()
     spool = open_spool(settings, spool_root)
     spool.recover()
@@ -90,27 +96,47 @@ def serve(
     if shared_listener is None:
         admission.clear()
     node = Node(settings, directory, spool, admission, Counters(), stop)
+    others = settings.workers - 1 if shared_listener else 0
     listener = shared_listener or listen(settings)
+    tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None
     try:
-        acceptor = Acceptor(
-            listener, node, run_root / "metrics", others=settings.workers - 1 if shared_listener else 0
-        )
+        secured = tls_listener and Acceptor(tls_listener, node, None, others=others, tls=tls)
+        beside = threading.Thread(target=secured.run) if secured else None
+        acceptor = Acceptor(listener, node, run_root / "metrics", others=others)
+        if beside:
+            beside.start()
         if on_ready is not None:
             on_ready(listener.getsockname()[1])
         acceptor.run()
+        if beside:
+            beside.join()
     finally:
-        listener.close()
+        for opened in (listener, tls_listener):
+            if opened is not None:
+                opened.close()
         admission.close()
 
 
 class Acceptor:
-    """Accepts connections and keeps hold of their threads."""
+    """Accepts connections, over TLS where there is a context, and keeps hold of their threads.
 
-    def __init__(self, listener: socket.socket, node: Node, metrics: Path, *, others: int) -> None:
+    The one that is given a folder for metrics keeps house for the worker.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        node: Node,
+        metrics: Path | None,
+        *,
+        others: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._listener = listener
         self._node = node
         self._metrics = metrics
         self._others = others
+        self._tls = tls
         self._live: dict[Association, threading.Thread] = {}
         self._lock = threading.Lock()
         self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -162,7 +188,7 @@ class Acceptor:
             self._node.counters.add("associations", "refused:flood")
             sock.close()
             return
-        association = Association(sock, address, self._node)
+        association = Association(sock, address, self._node, self._tls)
         thread = threading.Thread(target=self._live_out, args=(association,), daemon=True)
         with self._lock:
             self._live[association] = thread
@@ -194,6 +220,8 @@ class Acceptor:
         self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _keep_house(self) -> None:
+        if self._metrics is None:
+            return
         now = time.monotonic()
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + _HOUSEKEEPING_SECONDS
@@ -203,6 +231,8 @@ class Acceptor:
             self._node.spool.recover()
 
     def _write_counters(self) -> None:
+        if self._metrics is None:
+            return
         try:
             self._node.counters.write(self._metrics)
         except OSError as error:

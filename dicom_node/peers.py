@@ -1,4 +1,4 @@
-"""Who may send: AE title ↔ hospital ↔ addresses."""
+"""Who may send: AE title ↔ hospital ↔ addresses ↔ client certificates."""
 
 import ipaddress
 import json
@@ -19,15 +19,23 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A device of a hospital; no addresses means any address."""
+    """A device of a hospital; no addresses means any address.
+
+    `certificates` are SHA-256 fingerprints (hex); where there are any, only TLS with one of them is that device.
+    """
 
     ae_title: str
     hospital_code: str
     addresses: tuple[_Network, ...] = ()
+    certificates: frozenset[str] = frozenset()
 
     def is_at(self, address: _Address) -> bool:
         """May this device call from this address?"""
         return not self.addresses or any(address in network for network in self.addresses)
+
+    def is_proven_by(self, certificate: str | None) -> bool:
+        """Is this the device whose certificate this is, or one that needs none on a plain connection?"""
+        return not self.certificates if certificate is None else certificate in self.certificates
 
 
 LookUp = Callable[[str], Peer | None]
@@ -46,12 +54,12 @@ class PeerDirectory:
         self._version: tuple[int, int, int] | None = None
         self._peers: dict[str, tuple[Peer, ...]] = {}
 
-    def find(self, ae_title: str, address: str) -> Peer:
-        """Give the peer that calls under this title from this address.
+    def find(self, ae_title: str, address: str, certificate: str | None = None) -> Peer:
+        """Give the peer that calls under this title from this address, over TLS with this certificate.
 
         Raises:
             NotAllowed: nobody of that title is registered (`calling_ae_unknown`), or not at that address
-                (`calling_address_unknown`).
+                (`calling_address_unknown`), or not with that certificate (`calling_certificate_unknown`).
             Unavailable: the registry cannot be asked now.
         """
         candidates = self._candidates(ae_title)
@@ -61,8 +69,14 @@ class PeerDirectory:
             )
         here = _plain_address(address)
         for peer in candidates:
-            if peer.is_at(here):
+            if peer.is_at(here) and peer.is_proven_by(certificate):
                 return peer
+        if any(peer.is_at(here) for peer in candidates):
+            raise NotAllowed(
+                "主叫证书未登记",
+                "the calling certificate is not registered, or TLS is needed",
+                code="calling_certificate_unknown",
+            )
         raise NotAllowed(
             "主叫地址未登记", "the calling address is not registered", code="calling_address_unknown"
         )
@@ -119,6 +133,7 @@ def write_snapshot(path: Path, peers: Iterable[Peer]) -> None:
             "ae_title": peer.ae_title,
             "hospital_code": peer.hospital_code,
             "addresses": [str(network) for network in peer.addresses],
+            "certificates": sorted(peer.certificates),
         }
         for peer in peers
     ]
@@ -130,7 +145,8 @@ def write_snapshot(path: Path, peers: Iterable[Peer]) -> None:
 
 def _peer(entry: Any) -> Peer:
     networks = tuple(ipaddress.ip_network(text, strict=False) for text in entry.get("addresses", ()))
-    return Peer(str(entry["ae_title"]).strip(), str(entry["hospital_code"]), networks)
+    certificates = frozenset(map(str, entry.get("certificates", ())))
+    return Peer(str(entry["ae_title"]).strip(), str(entry["hospital_code"]), networks, certificates)
 
 
 def _group(peers: list[Peer]) -> dict[str, tuple[Peer, ...]]:

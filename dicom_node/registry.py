@@ -38,7 +38,12 @@ def read_peers(engine: Engine) -> list[Peer]:
     with transaction(engine) as session:
         rows = registry.peers(session)
     return [
-        Peer(row.ae_title, row.hospital_code, tuple(ipaddress.ip_network(text) for text in row.addresses))
+        Peer(
+            row.ae_title,
+            row.hospital_code,
+            tuple(ipaddress.ip_network(text) for text in row.addresses),
+            frozenset(row.certificates),
+        )
         for row in rows
     ]
 

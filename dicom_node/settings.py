@@ -1,6 +1,7 @@
 """Settings of the receiving node, read once from the environment (prefix `HUREN_DICOM_`)."""
 
 import os
+from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +17,13 @@ class NodeSettings(BaseSettings):
     port: int = Field(default=11112, ge=0, le=65535)  # 0 picks a free one
     called_ae_titles: tuple[str, ...] = ("HUREN",)
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+
+    # TLS (PS3.15 Annex B.12, BCP 195): on where a certificate is named; peers prove themselves with theirs
+    tls_port: int = Field(default=2762, ge=0, le=65535)
+    tls_certificate: Path | None = None  # PEM, with its chain
+    tls_key: Path | None = None
+    tls_authorities: Path | None = None  # PEM, who may sign the peers' certificates
+    tls_revocations: Path | None = None  # PEM, lists of certificates that count no more
 
     # how many associations at once, over all workers
     max_associations: int = Field(default=200, ge=1)

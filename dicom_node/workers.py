@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,6 +21,7 @@ from catalog.errors import Unavailable
 from dicom_node.acceptor import listen, open_admission, open_spool, serve
 from dicom_node.peers import LookUp, PeerDirectory
 from dicom_node.settings import NodeSettings
+from dicom_node.tls import open_context
 
 _LOG = logging.getLogger("huren.dicom_node")
 _PROCESSES = multiprocessing.get_context(
@@ -60,16 +62,30 @@ def run_workers(
     open_spool(plan.settings, plan.spool_root)
     (plan.run_root / "associations").unlink(missing_ok=True)
     _remove_old_metrics(plan.run_root / "metrics")
-    with listen(plan.settings) as listener:
-        _Supervisor(plan, listener, stop, on_ready).run()
+    with ExitStack() as listening:
+        listeners = Listeners(
+            listening.enter_context(listen(plan.settings)),
+            listening.enter_context(listen(plan.settings, plan.settings.tls_port))
+            if open_context(plan.settings)
+            else None,
+        )
+        _Supervisor(plan, listeners, stop, on_ready).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets that all workers accept from."""
+
+    plain: socket.socket
+    tls: socket.socket | None
 
 
 class _Worker:
     """A child process and the pipe whose end tells each side that the other is gone."""
 
-    def __init__(self, plan: WorkerPlan, listener: socket.socket) -> None:
+    def __init__(self, plan: WorkerPlan, listeners: Listeners) -> None:
         self.pipe, theirs = _PROCESSES.Pipe()
-        self.process = _PROCESSES.Process(target=_work, args=(plan, listener, theirs), daemon=True)
+        self.process = _PROCESSES.Process(target=_work, args=(plan, listeners, theirs), daemon=True)
         self.process.start()
         theirs.close()
         self.is_ready = False
@@ -96,19 +112,19 @@ class _Supervisor:
     def __init__(
         self,
         plan: WorkerPlan,
-        listener: socket.socket,
+        listeners: Listeners,
         stop: threading.Event,
         on_ready: Callable[[int], None] | None,
     ) -> None:
         self._plan = plan
-        self._listener = listener
+        self._listeners = listeners
         self._stop = stop
         self._on_ready = on_ready
         self._admission = open_admission(plan.settings, plan.run_root / "associations")
         self._failed_starts = 0
 
     def run(self) -> None:
-        workers = [_Worker(self._plan, self._listener) for _ in range(self._plan.settings.workers)]
+        workers = [_Worker(self._plan, self._listeners) for _ in range(self._plan.settings.workers)]
         try:
             while not self._stop.is_set():
                 wait(_news(workers), _TICK_SECONDS)
@@ -126,7 +142,7 @@ class _Supervisor:
 
     def _announce(self, workers: list[_Worker]) -> None:
         if self._on_ready is not None and all(worker.is_ready for worker in workers):
-            self._on_ready(self._listener.getsockname()[1])
+            self._on_ready(self._listeners.plain.getsockname()[1])
             self._on_ready = None
 
     def _alive(self, worker: _Worker) -> _Worker:
@@ -140,7 +156,7 @@ class _Supervisor:
             self._admission.forget(worker.process.pid)
         worker.end(time.monotonic())
         self._stop.wait(0 if worker.is_ready else _RESTART_SECONDS)
-        return _Worker(self._plan, self._listener)
+        return _Worker(self._plan, self._listeners)
 
 
 def _news(workers: list[_Worker]) -> list[Connection | socket.socket | int]:
@@ -148,7 +164,7 @@ def _news(workers: list[_Worker]) -> list[Connection | socket.socket | int]:
     return sentinels + [worker.pipe for worker in workers if not worker.is_ready]
 
 
-def _work(plan: WorkerPlan, listener: socket.socket, pipe: Connection) -> None:
+def _work(plan: WorkerPlan, listeners: Listeners, pipe: Connection) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -162,7 +178,8 @@ def _work(plan: WorkerPlan, listener: socket.socket, pipe: Connection) -> None:
         plan.run_root,
         stop,
         on_ready=pipe.send,
-        shared_listener=listener,
+        shared_listener=listeners.plain,
+        shared_tls_listener=listeners.tls,
     )
     os._exit(0)  # threads that outlived the drain are cut off, whatever they wait for
 

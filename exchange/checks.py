@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from catalog import decisions, recognition
 from catalog.context import Caller, Catalogue
 from catalog.decisions import DecisionRequest
-from catalog.recognition import CheckRequest, OrderRequest
+from catalog.orders import OrderRequest
+from catalog.recognition import CheckRequest
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, DeadlineOf

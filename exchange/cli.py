@@ -16,6 +16,7 @@ from catalog.context import Caller
 from catalog.db import ping, transaction
 from catalog.errors import InvalidInput
 from catalog.identity import Demographics, normalise_document
+from catalog.orders import OrderRequest
 from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
@@ -110,12 +111,12 @@ def check(
     show([row for order in answer["orders"] for row in _rows(order)], as_json=False)
 
 
-def _order(index: int, text: str) -> recognition.OrderRequest:
+def _order(index: int, text: str) -> OrderRequest:
     code, _, side = text.partition(":")
     if side not in ("", "L", "R", "B"):
         raise InvalidInput("侧别为 L、R 或 B", "A side is L, R or B", field="item")
     laterality: Laterality | None = side or None  # type: ignore[assignment]
-    return recognition.OrderRequest(
+    return OrderRequest(
         order_number=f"cli-{uuid.uuid4().hex[:12]}-{index}", item_code=code, laterality=laterality
     )
 

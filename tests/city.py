@@ -13,6 +13,7 @@ from catalog.context import Caller, Catalogue
 from catalog.db import open_engine, transaction
 from catalog.identity import Demographics, Document, check_digit
 from catalog.items import load_item_list
+from catalog.orders import OrderRequest
 from catalog.reasons import load_reasons
 from catalog.records import InstanceRecord, PackRecord, StudyHeader
 from catalog.reference import load_reference_data
@@ -96,7 +97,7 @@ class City:
         request = recognition.CheckRequest(
             document=Document("01", id_number(person)),
             demographics=more.pop("demographics", Demographics()),
-            orders=tuple(recognition.OrderRequest(**order) for order in orders),
+            orders=tuple(OrderRequest(**order) for order in orders),
             **more,
         )
         return recognition.check(self.catalogue, doctor, request)

@@ -14,6 +14,7 @@ from catalog import recognition, registry, savings
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
 from catalog.identity import Demographics, Document
+from catalog.orders import OrderRequest
 from catalog.pricing import PriceRow
 from catalog.records import Policy
 from catalog.tables import AuditEvent, LedgerEntry, OrderCheck, Person, Study
@@ -434,7 +435,7 @@ def test_every_check_and_decision_is_audited_in_its_own_transaction(pair: Any) -
 def test_an_answer_nobody_waits_for_any_more_is_not_kept(pair: Any) -> None:
     city, _, doctor = pair
     request = recognition.CheckRequest(
-        Document("01", id_number(2)), Demographics(), (recognition.OrderRequest("1", item_code="CT07"),)
+        Document("01", id_number(2)), Demographics(), (OrderRequest("1", item_code="CT07"),)
     )
     with pytest.raises(TimeoutError):
         recognition.check(city.catalogue, doctor, request, still_wanted=lambda: False)
