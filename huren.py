@@ -4,7 +4,6 @@ import importlib
 import logging
 import os
 import shlex
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -22,14 +21,16 @@ ELSEWHERE: Final = {
     "ship": "dicom_node.cli:ship",
     "api": "exchange.cli:api",
     "migrate": "catalog.cli:migrate",
+    "scrub": "dicom_node.cli_archive:scrub",
+    "rebuild": "dicom_node.cli_archive:rebuild",
     "hospital": "catalog.cli:hospital",
     "qc": "catalog.cli:qc",
     "items": "catalog.cli:items",
-    "prices": "catalog.cli:prices",
+    "prices": "catalog.cli_money:prices",
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
-    "savings": "catalog.cli:savings_app",
+    "savings": "catalog.cli_money:savings_app",
 }
 
 
@@ -95,11 +96,11 @@ def up(
     from catalog.house import House, free_port
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
+    from dicom_node.signals import stop_on_signals
     from exchange.settings import ExchangeSettings
 
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     dicom = free_port(NodeSettings().port if dicom_port is None else dicom_port)
     http = free_port(ExchangeSettings().http_port if http_port is None else http_port)
     with open_workplace(

@@ -6,12 +6,14 @@ An ObjectStore holds sockets: it may be shared by threads, never across a fork. 
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, cast
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
@@ -27,11 +29,12 @@ _SHA256: Final = "x-amz-meta-sha256"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What the store says of one object; `sha256` is what its sender promised, absent in a listing."""
+    """What the store says of one object: `sha256`, which its sender promised, or in a listing `modified_at`."""
 
     key: str
     size_bytes: int
     sha256: str | None = None
+    modified_at: datetime | None = None
 
 
 class ObjectStore:
@@ -120,10 +123,10 @@ class ObjectStore:
         with self.open_range(key, offset, length) as pieces:
             return b"".join(pieces)
 
-    def digest(self, key: str) -> tuple[str, int]:
+    def digest(self, key: str, on_bytes: Callable[[int], None] | None = None) -> tuple[str, int]:
         """Read the whole object back; return its SHA-256 (hex) and size in bytes.
 
-        Raises NotFound where there is no such object, IntegrityFault where fewer bytes come than announced.
+        `on_bytes` is told the size of each piece and may take its time. Raises NotFound where there is no such object, IntegrityFault where fewer bytes come than announced.
         """
         sha256, size_bytes = hashlib.sha256(), 0
         with self._response(key, 0, 0) as response:
@@ -131,6 +134,8 @@ class ObjectStore:
             for piece in _counted(_pieces(response), key, announced):
                 sha256.update(piece)
                 size_bytes += len(piece)
+                if on_bytes is not None:
+                    on_bytes(len(piece))
         return sha256.hexdigest(), size_bytes
 
     def stat(self, key: str) -> StoredObject:
@@ -151,7 +156,7 @@ class ObjectStore:
         """Yield every object whose key begins with `prefix`, in key order."""
         with _translated():
             for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
-                yield StoredObject(str(found.object_name), found.size or 0)
+                yield StoredObject(str(found.object_name), found.size or 0, modified_at=found.last_modified)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -232,6 +237,10 @@ def _translated() -> Iterator[None]:
         raise _meaning(error) from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise ObjectStoreDown("对象存储没有应答", "the object store does not answer") from error
+    except (ParseError, ValueError) as error:  # an answer whose XML is cut or altered
+        raise ObjectStoreDown(
+            "对象存储的应答无法理解", "the object store's answer cannot be read", code="answer_damaged"
+        ) from error
 
 
 def _meaning(error: S3Error) -> NotFound | IntegrityFault | ObjectStoreDown:

@@ -35,6 +35,7 @@ class PeerRow:
     ae_title: str
     hospital_code: str
     addresses: tuple[str, ...]
+    certificates: tuple[str, ...] = ()
 
 
 def hospital_by_code(session: Session, code: str) -> Hospital:
@@ -78,11 +79,21 @@ def add_hospital(
     return hospital
 
 
-def add_peer(session: Session, hospital: Hospital, ae_title: str, addresses: Sequence[str] = ()) -> None:
+def add_peer(
+    session: Session,
+    hospital: Hospital,
+    ae_title: str,
+    addresses: Sequence[str] = (),
+    *,
+    host: str = "",
+    port: int = 0,
+) -> None:
     """Let an AE title send for a hospital, from anywhere or from the given networks only.
 
+    `host` and `port`, where it takes storage commitment reports, may also be given later or anew.
+
     Raises InvalidInput for a title outside PS3.5 6.2 (1 to 16 printable ASCII characters, no backslash)
-    or a malformed network, Conflict where another hospital has the title.
+    or a malformed network or listening address, Conflict where another hospital has the title.
     """
     title = ae_title.strip(" ")
     if not re.fullmatch(r"[ -\[\]-~]{1,16}", title):
@@ -93,21 +104,44 @@ def add_peer(session: Session, hospital: Hospital, ae_title: str, addresses: Seq
         )
     row = {"ae_title": title, "hospital_id": hospital.id, "addresses": [_network(a) for a in addresses]}
     session.execute(insert(Peer).values(row).on_conflict_do_nothing())
-    if session.get_one(Peer, title).hospital_id != hospital.id:
+    peer = session.get_one(Peer, title)
+    if peer.hospital_id != hospital.id:
         raise Conflict(
             "该 AE 标题已属于另一机构", "Another hospital has this AE title", code="ae_title_taken"
         )
+    if host or port:
+        peer.host, peer.port = _listening_address(host, port)
+
+
+def set_certificates(
+    session: Session, hospital: Hospital, ae_title: str, fingerprints: Sequence[str]
+) -> None:
+    """Let only TLS with one of these client certificates (SHA-256, hex) be this peer; none: plain again.
+
+    Raises NotFound where the hospital has no such AE title, InvalidInput for what is no fingerprint.
+    """
+    peer = session.get(Peer, ae_title.strip(" "))
+    if peer is None or peer.hospital_id != hospital.id:
+        raise NotFound("该机构没有此 AE 标题", "The hospital has no such AE title", code="unknown_ae_title")
+    if not all(re.fullmatch(r"[0-9a-f]{64}", text) for text in fingerprints):
+        raise InvalidInput(
+            "证书指纹应为 64 位十六进制", "A fingerprint is 64 hex digits", field="certificate"
+        )
+    peer.certificates = sorted(set(fingerprints))
 
 
 def peers(session: Session) -> list[PeerRow]:
     """Return every application entity that may send now."""
     query = (
-        select(Peer.ae_title, Hospital.code, Peer.addresses)
+        select(Peer.ae_title, Hospital.code, Peer.addresses, Peer.certificates)
         .join(Hospital, Hospital.id == Peer.hospital_id)
         .where(Peer.active, Hospital.active)
         .order_by(Peer.ae_title)
     )
-    return [PeerRow(title, code, tuple(addresses)) for title, code, addresses in session.execute(query)]
+    return [
+        PeerRow(title, code, tuple(addresses), tuple(certificates))
+        for title, code, addresses, certificates in session.execute(query)
+    ]
 
 
 def find_region(session: Session, text: str) -> Region:
@@ -296,6 +330,14 @@ def _network(text: str) -> str:
         raise InvalidInput(
             "地址须为 IP 或网段", "An address is an IP or a network", field="address"
         ) from error
+
+
+def _listening_address(host: str, port: int) -> tuple[str, int]:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,253}", host):
+        raise InvalidInput("监听主机须为主机名或 IP", "The host is a name or an IP address", field="host")
+    if not 1 <= port <= 65_535:
+        raise InvalidInput("监听端口为 1 到 65535", "The port is 1 to 65535", field="port")
+    return host, port
 
 
 def _price_row(price: Price) -> PriceRow:

@@ -14,6 +14,7 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
 from catalog.identity import Demographics, find_national_id, sex_from_dicom
+from catalog.instance_index import hash_instances
 from catalog.records import PackRecord, StudyHeader
 from catalog.tables import Conflict, Hospital, Pack, Result, Study
 
@@ -79,7 +80,7 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
             return False
         if study.revision != expected_revision:
             raise ConflictError("检查已更新,须重新比对", "The study has moved on", code="study_moved")
-        _add_pack(session, study, record, "archive")
+        _add_pack(session, study, hospital, record, "archive")
         _grow(session, study, record)
         _identify(session, catalogue, study, record.header)
         results.map_results(session, catalogue.items, study)
@@ -101,7 +102,7 @@ def register_conflicts(
         study = session.scalars(query).one()
         if _is_registered(session, record.key):
             return False
-        pack = _add_pack(session, study, record, "conflict")
+        pack = _add_pack(session, study, hospital, record, "conflict")
         for contradiction in contradictions:
             row = {
                 "study_id": study.id,
@@ -178,9 +179,10 @@ def _is_registered(session: Session, key: str) -> bool:
     return session.scalars(select(Pack.id).where(Pack.key == key)).one_or_none() is not None
 
 
-def _add_pack(session: Session, study: Study, record: PackRecord, role: str) -> Pack:
+def _add_pack(session: Session, study: Study, hospital: Hospital, record: PackRecord, role: str) -> Pack:
     pack = Pack(
         study_id=study.id,
+        hospital_id=hospital.id,
         role=role,
         key=record.key,
         sidecar_key=record.sidecar_key,
@@ -188,6 +190,7 @@ def _add_pack(session: Session, study: Study, record: PackRecord, role: str) -> 
         size_bytes=record.size_bytes,
         instance_count=len(record.instances),
         series=dict(Counter(instance.SeriesInstanceUID for instance in record.instances)),
+        instance_hashes=hash_instances(instance.SOPInstanceUID for instance in record.instances),
         received_at=record.received_at,
     )
     session.add(pack)

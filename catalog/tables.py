@@ -248,15 +248,20 @@ class Study(Base):
 
 
 class Pack(Base):
-    """A pack in the object store; `series` counts the instances of each series in it."""
+    """A pack in the object store; `series` counts the instances of each series in it.
+
+    `hospital_id` sent it; `instance_hashes` are those of catalog.instance_index, missing in packs from before.
+    """
 
     __tablename__ = "pack"
     __table_args__ = (
         CheckConstraint("role in ('archive', 'conflict')", name="role"),
         Index("ix_pack_study_id", "study_id"),
+        Index("ix_pack_hospital_id", "hospital_id", "id"),
     )
     id: Mapped[int] = _id()
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     role: Mapped[str]
     key: Mapped[str] = mapped_column(unique=True)
     sidecar_key: Mapped[str]
@@ -264,6 +269,7 @@ class Pack(Base):
     size_bytes: Mapped[int]
     instance_count: Mapped[int] = mapped_column(Integer)
     series: Mapped[dict[str, Any]]
+    instance_hashes: Mapped[bytes | None]
     received_at: Mapped[datetime]
     registered_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

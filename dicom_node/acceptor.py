@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from dicom_node.admission import Admission
 from dicom_node.association import Association, Node
 from dicom_node.counters import Counters
@@ -77,12 +79,13 @@ def serve(
     on_ready: Callable[[int], None] | None = None,
     shared_listener: socket.socket | None = None,
     shared_tls_listener: socket.socket | None = None,
+    catalogue: Engine | None = None,
 ) -> None:
     """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
 
     `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics.
     The shared listeners are ones that other workers accept from too; with a certificate in the settings
-    associations are taken over TLS on a second port.
+    associations are taken over TLS on a second port. Without a catalogue no commitment can be asked for.
 
     Raises:
         OSError: the address, the spool or the run directory cannot be had.
@@ -95,7 +98,7 @@ def serve(
     admission = open_admission(settings, run_root / "associations")
     if shared_listener is None:
         admission.clear()
-    node = Node(settings, directory, spool, admission, Counters(), stop)
+    node = Node(settings, directory, spool, admission, Counters(), stop, catalogue)
     others = settings.workers - 1 if shared_listener else 0
     listener = shared_listener or listen(settings)
     tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None

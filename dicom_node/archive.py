@@ -22,7 +22,7 @@ from catalog.records import PackRecord, StudyHeader
 from catalog.studies import Contradiction, KnownStudy
 from dicom_node.facts import study_header
 from dicom_node.header import HeaderReader, ReadInstance, UnreadableInstance
-from dicom_node.pack import PackIndex, read_pack, write_pack
+from dicom_node.pack import Member, PackIndex, read_pack, write_pack
 from dicom_node.release import Promise, Receipts, holds
 from dicom_node.sidecar import CONTENT_TYPE, PackObject, Role, pack_record, read_sidecar, write_sidecar
 from dicom_node.spool import PackFile, Spool
@@ -187,12 +187,13 @@ class Archive:
     def _pack_of(self, part: _Part, role: Role) -> Iterator[PackObject]:
         """Yield the part as a pack of its own: the spool's file itself where it holds nothing else."""
         if part.whole:
-            yield _pack_object(part.index)
+            yield pack_object(part.index)
             return
         members = [instance.member for instance in part.instances]
-        path = write_pack(self._work, _derived_id(part, role), part.index, members)
+        pack_id = derived_id(part.index.pack_id, role, members)
+        path = write_pack(self._work, pack_id, part.index, members)
         try:
-            yield _pack_object(read_pack(path))
+            yield pack_object(read_pack(path))
         finally:
             path.unlink(missing_ok=True)
 
@@ -272,13 +273,22 @@ def _parts(index: PackIndex, instances: Sequence[ReadInstance]) -> list[_Part]:
     return [_Part(index, tuple(group), whole=len(group) == len(index.members)) for group in groups.values()]
 
 
-def _derived_id(part: _Part, role: Role) -> str:
-    """The same instances of the same pack always get the same id, and so the same bytes and the same key."""
-    content = "\n".join([role, *(instance.member.name for instance in part.instances)])
-    return f"{part.index.pack_id}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+def derived_id(pack_id: str, role: Role, members: Sequence[Member]) -> str:
+    """Return the id of a pack cut out of another one.
+
+    The same instances of the same pack always get the same id, and so the same bytes and the same key.
+    """
+    content = "\n".join([role, *(member.name for member in members)])
+    return f"{pack_id}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _pack_object(index: PackIndex) -> PackObject:
+def source_id(pack_id: str) -> str:
+    """Return the id of the spool's pack that a pack is, or was cut out of."""
+    return "-".join(pack_id.split("-")[:2])
+
+
+def pack_object(index: PackIndex) -> PackObject:
+    """Return a pack file with its SHA-256 and its size. Raises OSError."""
     with Path(index.path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return PackObject(index, sha256, index.path.stat().st_size)

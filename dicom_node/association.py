@@ -10,9 +10,12 @@ sender is held back by TCP, and memory does not depend on the size of what is se
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
+
+from sqlalchemy import Engine
 
 from catalog.errors import NotAllowed, Unavailable
 from dicom_node.admission import Admission, Place
@@ -20,6 +23,7 @@ from dicom_node.command import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
     C_STORE_RQ,
+    N_ACTION_RQ,
     RESPONSE,
     SUCCESS,
     UNRECOGNIZED_OPERATION,
@@ -28,9 +32,10 @@ from dicom_node.command import (
     decode_command,
     encode_response,
 )
+from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments
 from dicom_node.counters import Counters
 from dicom_node.intake import Intake
-from dicom_node.negotiation import ACCEPTED, negotiate
+from dicom_node.negotiation import ACCEPTED, STORAGE_COMMITMENT, negotiate
 from dicom_node.pack import PackIndex
 from dicom_node.pdu import (
     ABORT,
@@ -60,6 +65,7 @@ from dicom_node.peers import Peer, PeerDirectory
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.storage import Reception, Storing
+from dicom_node.tls import secure
 from dicom_node.wire import ConnectionLost, DeadlinePassed, Wire
 
 _LOG = logging.getLogger("huren.dicom_node")
@@ -70,7 +76,7 @@ _OVER_LIMIT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every association of a worker shares."""
+    """What every association of a worker shares; `catalogue` is where commitments are asked for, if anywhere."""
 
     settings: NodeSettings
     directory: PeerDirectory
@@ -78,6 +84,7 @@ class Node:
     admission: Admission
     counters: Counters
     stopping: threading.Event
+    catalogue: Engine | None = None
 
 
 class Rejection(Exception):
@@ -89,6 +96,10 @@ class Rejection(Exception):
         self.label = label
 
 
+class _NoHandshake(Exception):
+    """The peer did not prove itself, or was too slow at it; the argument says how."""
+
+
 class _Stopping(Exception):
     """The node is going down."""
 
@@ -96,11 +107,15 @@ class _Stopping(Exception):
 class Association:
     """A connection from its first byte to its last; `run` is the thread's whole life and raises nothing."""
 
-    def __init__(self, sock: socket.socket, address: str, node: Node) -> None:
+    def __init__(
+        self, sock: socket.socket, address: str, node: Node, tls: ssl.SSLContext | None = None
+    ) -> None:
         settings = node.settings
         self.waiting = False  # between messages, so it may be cut when the node goes down
         self._node = node
         self._address = address
+        self._tls = tls
+        self._certificate: str | None = None
         self._wire = Wire(
             sock,
             grace_seconds=settings.grace_seconds,
@@ -109,6 +124,7 @@ class Association:
         self._calling = "?"
         self._place: Place | None = None
         self._intake: Intake | None = None
+        self._commitments = Commitments(None, "", "")
         self._contexts: dict[int, tuple[str, str]] = {}  # id → SOP class, transfer syntax
         self._peer_max_length = 0
         self._command = bytearray()
@@ -167,6 +183,9 @@ class Association:
             _LOG.warning("aborting %s from %s: too slow at %s", self._calling, self._address, error)
             self._end_with(encode_abort(2, 0))
             return "aborted:too_slow"
+        except _NoHandshake as failure:
+            _LOG.warning("no TLS with %s: %s", self._address, failure)
+            return "refused:tls_handshake"
         except ConnectionLost:
             if self._node.stopping.is_set():
                 self._end_with(encode_abort(2, 0))
@@ -186,6 +205,7 @@ class Association:
             if over_limit
             else settings.association_seconds
         )
+        self._shake_hands(seconds)
         self._wire.expect("A-ASSOCIATE-RQ", seconds, leased=False)
         pdu_type, length = self._wire.read_header(settings.pdu_limit_before_acceptance_bytes)
         if pdu_type == ABORT:
@@ -199,6 +219,16 @@ class Association:
         self._calling = ae_text(request.calling)
         peer = self._admit(request)
         self._accept(request, peer)
+
+    def _shake_hands(self, seconds: float) -> None:
+        """Secure the connection, in this thread: a peer that is slow at it holds up nobody else."""
+        if self._tls is None:
+            return
+        try:
+            self._wire.sock, self._certificate = secure(self._wire.sock, self._tls, seconds)
+        except OSError as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise _NoHandshake(str(reason).lower()) from None
 
     def _take_place(self) -> str:
         try:
@@ -218,7 +248,7 @@ class Association:
         if self._node.stopping.is_set():
             raise Rejection(2, 3, 1, "stopping")
         try:
-            peer = self._node.directory.find(self._calling, self._address)
+            peer = self._node.directory.find(self._calling, self._address, self._certificate)
         except NotAllowed as refusal:
             raise Rejection(1, 1, 3, refusal.code) from None
         except Unavailable:
@@ -249,6 +279,7 @@ class Association:
             received="",
         )
         self._intake = self._node.spool.intake(origin)
+        self._commitments = Commitments(self._node.catalogue, peer.hospital_code, self._calling)
         self._wire.send(encode_associate_ac(request, answers, roles, self._node.settings.max_pdu_bytes))
 
     # Sta6: messages
@@ -278,9 +309,15 @@ class Association:
             self.waiting = True
             if self._node.stopping.is_set():
                 raise _Stopping
+            self._report_commitments()
         header = self._wire.read_header(self._node.settings.pdu_limit_bytes)
         self.waiting = False
         return header
+
+    def _report_commitments(self) -> None:
+        """Tell what was decided, for as long as the peer waits for it and says nothing else."""
+        while self._commitments.is_awaited() and not self._wire.has_input(LOOK_SECONDS):
+            self._wire.send(self._commitments.next_report(self._peer_max_length))
 
     def _take_p_data(self, left: int) -> None:
         if left < PDV_HEADER_BYTES:
@@ -318,6 +355,8 @@ class Association:
 
     def _dispatch(self, context_id: int, request: Command) -> None:
         if request.field & RESPONSE:
+            if self._commitments.take_response(request) and not request.has_dataset:
+                return
             raise MalformedPDU("response to nothing", reason=UNEXPECTED_PARAMETER)
         if request.field == C_CANCEL_RQ:
             return  # nothing here takes long enough to be cancelled (PS3.7 §9.3.2.3)
@@ -331,10 +370,21 @@ class Association:
         SOPClassUID, TransferSyntaxUID = self._contexts[context_id]
         if request.field == C_STORE_RQ and self._intake is not None:
             return Storing(request, context_id, SOPClassUID, TransferSyntaxUID, self._intake)
+        if request.field == N_ACTION_RQ and SOPClassUID == STORAGE_COMMITMENT:
+            self._seal()
+            return Asking(request, context_id, TransferSyntaxUID, self._commitments)
         if request.field == C_ECHO_RQ:
             self._node.counters.add("echoes", "answered")
             return Reception(request, context_id)
         return Reception(request, context_id, UNRECOGNIZED_OPERATION, "operation is not supported")
+
+    def _seal(self) -> None:
+        """What a commitment is asked for may lie in the open pack, and the peer may wait before it goes."""
+        try:
+            if self._intake is not None:
+                self._intake.close()
+        except OSError as error:
+            _LOG.error("a pack cannot be sealed yet: %s", error.strerror)
 
     def _take_dataset(self, context_id: int, length: int, is_last: bool) -> None:
         reception = self._reception
@@ -377,6 +427,7 @@ class Association:
 
     def _leave(self) -> None:
         self._close_intake()
+        self._commitments.close()
         self._wire.close()
         if self._place is not None:
             self._place.leave()

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import threading
 from typing import Annotated, Any
 
@@ -11,11 +10,14 @@ import typer
 from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
 from catalog.objects import ObjectStore
-from catalog.workplace import open_workplace
+from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
+from dicom_node.commitment_answer import Examiner
+from dicom_node.commitment_report import Committer
 from dicom_node.registry import AskCatalogue, keep_snapshot
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
+from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 
@@ -69,6 +71,7 @@ def ship(
         shipper = Shipper(spool, store, place.catalogue, ShipSettings(grace_seconds=grace_hours * 3600))
         if not once:
             _wait_for_bucket(store, stop)
+            _start_committer(place, store, shipper, stop)
             shipper.run(stop)
             return
         if place.embedded is not None:
@@ -79,6 +82,18 @@ def ship(
         typer.echo(f"已归档 / shipped: {shipped}, 待归档 / waiting: {status['backlog_packs']}")
         if status["outage"]:
             raise Unavailable("存储不可用,未能全部归档", "A store is down; not everything was shipped")
+
+
+def _start_committer(place: Workplace, store: ObjectStore, shipper: Shipper, stop: threading.Event) -> None:
+    """Decide and report storage commitments beside the shipping, which knows what is still to come."""
+    engine = place.catalogue.engine
+    committer = Committer(
+        engine,
+        Examiner(engine, store),
+        NodeSettings().called_ae_titles[0],
+        oldest_waiting_seconds=lambda: shipper.backlog()[2],
+    )
+    threading.Thread(target=committer.run, args=(stop,), daemon=True).start()
 
 
 def _wait_for_bucket(store: ObjectStore, stop: threading.Event) -> None:
@@ -94,8 +109,7 @@ def _wait_for_bucket(store: ObjectStore, stop: threading.Event) -> None:
 
 def _stopped_by_signal() -> threading.Event:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     return stop
 
 

@@ -6,13 +6,23 @@ from typing import Final
 
 C_STORE_RQ: Final = 0x0001
 C_ECHO_RQ: Final = 0x0030
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_ACTION_RQ: Final = 0x0130
 C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 
 SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110
+NO_SUCH_INSTANCE: Final = 0x0112
+INVALID_ARGUMENT: Final = 0x0115
 INVALID_SOP_INSTANCE: Final = 0x0117
+NO_SUCH_CLASS: Final = 0x0118
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+NO_SUCH_ACTION: Final = 0x0123
+NOT_AUTHORIZED: Final = 0x0124
 UNRECOGNIZED_OPERATION: Final = 0x0211
+RESOURCE_LIMITATION: Final = 0x0213
 OUT_OF_RESOURCES: Final = 0xA700
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
@@ -21,6 +31,7 @@ _NO_DATA_SET = 0x0101
 _ELEMENT = struct.Struct("<HHI")
 _AFFECTED_CLASS, _FIELD, _MESSAGE_ID, _ANSWERED_ID = 0x0002, 0x0100, 0x0110, 0x0120
 _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT, _AFFECTED_INSTANCE = 0x0800, 0x0900, 0x0902, 0x1000
+_REQUESTED_CLASS, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x0003, 0x1001, 0x1002, 0x1008
 
 
 class MalformedCommand(ValueError):
@@ -29,7 +40,11 @@ class MalformedCommand(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command set; the UIDs are as sent, trailing padding removed, empty when absent."""
+    """A command set; the UIDs are as sent, trailing padding removed, empty when absent.
+
+    They are the affected ones, or those requested where an operation names what it is about so; `type_id` is
+    the action type of an N-ACTION.
+    """
 
     field: int
     message_id: int
@@ -38,6 +53,7 @@ class Command:
     SOPInstanceUID: str = ""
     status: int = SUCCESS
     comment: str = ""
+    type_id: int = 0
 
 
 def decode_command(data: bytes | bytearray) -> Command:
@@ -61,10 +77,11 @@ def decode_command(data: bytes | bytearray) -> Command:
         field=field,
         message_id=_number(elements.get(answered)),
         has_dataset=_number(elements.get(_DATA_SET_TYPE)) != _NO_DATA_SET,
-        SOPClassUID=_text(elements.get(_AFFECTED_CLASS, b"")),
-        SOPInstanceUID=_text(elements.get(_AFFECTED_INSTANCE, b"")),
+        SOPClassUID=_text(elements.get(_AFFECTED_CLASS) or elements.get(_REQUESTED_CLASS, b"")),
+        SOPInstanceUID=_text(elements.get(_AFFECTED_INSTANCE) or elements.get(_REQUESTED_INSTANCE, b"")),
         status=_number(elements[_STATUS]) if _STATUS in elements else SUCCESS,
         comment=_text(elements.get(_ERROR_COMMENT, b"")),
+        type_id=_number(elements[_ACTION_TYPE]) if _ACTION_TYPE in elements else 0,
     )
 
 
@@ -91,6 +108,21 @@ def encode_store_rq(message_id: int, SOPClassUID: str, SOPInstanceUID: str) -> b
         _element(0x0700, struct.pack("<H", 0)),
         _element(_DATA_SET_TYPE, struct.pack("<H", 1)),
         _element(_AFFECTED_INSTANCE, _uid_bytes(SOPInstanceUID)),
+    ]
+    return _with_group_length(b"".join(elements))
+
+
+def encode_event_report_rq(
+    message_id: int, SOPClassUID: str, SOPInstanceUID: str, event_type_id: int
+) -> bytes:
+    """Encode an N-EVENT-REPORT-RQ with a data set (PS3.7 Table 10.3-1)."""
+    elements = [
+        _element(_AFFECTED_CLASS, _uid_bytes(SOPClassUID)),
+        _element(_FIELD, struct.pack("<H", N_EVENT_REPORT_RQ)),
+        _element(_MESSAGE_ID, struct.pack("<H", message_id)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", 1)),
+        _element(_AFFECTED_INSTANCE, _uid_bytes(SOPInstanceUID)),
+        _element(_EVENT_TYPE, struct.pack("<H", event_type_id)),
     ]
     return _with_group_length(b"".join(elements))
 

@@ -17,7 +17,8 @@ UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
-DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+# Deflated Explicit VR Little Endian, and the two deflated forms of JPIP references (PS3.5 A.5, A.7, A.11).
+DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 INFLATED_LIMIT_BYTES: Final = 64 << 20
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
@@ -120,7 +121,7 @@ def open_window(fd: int, start: int, size: int, TransferSyntaxUID: str) -> Windo
     """
     if size == 0:
         raise Unreadable("empty")
-    if TransferSyntaxUID != DEFLATED:
+    if TransferSyntaxUID not in DEFLATED:
         return Window(fd, start, size)
     content = _inflate(fd, start, size)
     return Window(fd, 0, len(content), inflated=True, _block=content)

@@ -23,7 +23,7 @@ from dicom_node.pack import (
 )
 from dicom_node.part10 import encode_file_meta
 
-_STRETCH_BYTES = 16 << 20
+_STRETCH_BYTES = 192 << 10
 
 
 class PackStore(Protocol):
@@ -95,14 +95,14 @@ class Intake:
         """
         fd, size_bytes = self._begun().fd, len(fragment)
         _write_all(fd, fragment, self._at)
-        self._digest.update(fragment)
         self._at += size_bytes
         stretch_bytes = self._at - self._stretch_at
-        if stretch_bytes > _STRETCH_BYTES:
-            # Linux starts to write such a range out at once: less is left for the fdatasync of a large object.
+        if stretch_bytes >= _STRETCH_BYTES:
+            # Linux starts to write such a range out at once: the disk works while we hash and receive.
             os.posix_fadvise(fd, self._stretch_at, stretch_bytes, os.POSIX_FADV_DONTNEED)
             self._stretch_at = self._at
             self._store.check_room()
+        self._digest.update(fragment)
 
     def commit(self) -> int:
         """Make the instance durable and give the size of its file; only after this may Success be answered.

@@ -9,6 +9,7 @@ from pynetdicom import sop_class
 from dicom_node.pdu import AnsweredContext, AssociateRequest, ProposedContext
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
 ACCEPTED: Final = 0
 USER_REJECTION: Final = 1
@@ -17,6 +18,7 @@ TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
 
 # Registered as transfer syntaxes but no encoding of a stored data set: MIME, XML, Papyrus, DICOM real-time video.
 _NOT_FOR_STORAGE = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.", "1.2.840.10008.1.20")
+_UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _IMAGE_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 
 
@@ -43,6 +45,11 @@ def negotiate(request: AssociateRequest) -> tuple[list[AnsweredContext], dict[st
     return answers, roles
 
 
+def choose_command_syntax(proposed: Sequence[str]) -> str | None:
+    """Choose for a service whose data sets are read here: little endian, not compressed."""
+    return next((syntax for syntax in proposed if syntax in _UNCOMPRESSED), None)
+
+
 def choose_transfer_syntax(proposed: Sequence[str]) -> str | None:
     """Choose among the proposed syntaxes: the requestor's order is the preference; data sets are kept as sent."""
     return next((syntax for syntax in proposed if syntax in TRANSFER_SYNTAXES), None)
@@ -50,7 +57,9 @@ def choose_transfer_syntax(proposed: Sequence[str]) -> str | None:
 
 def _answer(context: ProposedContext, roles: dict[str, tuple[bool, bool]]) -> AnsweredContext:
     # The syntax in a refusal is not significant (PS3.8 Table 9-18); the first proposed one is echoed.
-    chosen = choose_transfer_syntax(context.transfer_syntaxes)
+    is_commitment = context.abstract_syntax == STORAGE_COMMITMENT
+    choose = choose_command_syntax if is_commitment else choose_transfer_syntax
+    chosen = choose(context.transfer_syntaxes)
     if not _is_supported(context):
         result = ABSTRACT_SYNTAX_NOT_SUPPORTED
     elif chosen is None:
@@ -63,4 +72,7 @@ def _answer(context: ProposedContext, roles: dict[str, tuple[bool, bool]]) -> An
 
 
 def _is_supported(context: ProposedContext) -> bool:
-    return context.abstract_syntax == VERIFICATION or context.abstract_syntax in STORAGE_CLASSES
+    return (
+        context.abstract_syntax in (VERIFICATION, STORAGE_COMMITMENT)
+        or context.abstract_syntax in STORAGE_CLASSES
+    )

@@ -114,6 +114,7 @@ def encode_associate_rq(request: AssociateRequest) -> bytes:
     """Encode an A-ASSOCIATE-RQ (PS3.8 §9.3.2)."""
     contexts = b"".join(_encode_proposed_context(context) for context in request.contexts)
     user = _item(0x51, struct.pack(">I", request.max_length)) + _implementation_items()
+    user += b"".join(_encode_role(uid, role) for uid, role in request.roles.items())
     return _associate(ASSOCIATE_RQ, request.called, request.calling, contexts + _item(0x50, user))
 
 
@@ -174,6 +175,14 @@ def encode_command(context_id: int, command: bytes, peer_max_length: int) -> byt
     step = max(peer_max_length - PDV_HEADER_BYTES, 1) if peer_max_length else len(command)
     pieces = [command[at : at + step] for at in range(0, len(command), step)]
     flags = [COMMAND_FRAGMENT] * (len(pieces) - 1) + [COMMAND_FRAGMENT | LAST_FRAGMENT]
+    return b"".join(encode_p_data(context_id, *piece) for piece in zip(flags, pieces, strict=True))
+
+
+def encode_dataset(context_id: int, dataset: bytes, peer_max_length: int) -> bytes:
+    """Encode a small data set as P-DATA-TF PDUs none of which is longer than the peer takes (0: any)."""
+    step = max(peer_max_length - PDV_HEADER_BYTES, 2) & ~1 if peer_max_length else len(dataset)
+    pieces = [dataset[at : at + step] for at in range(0, len(dataset), step)]
+    flags = [0] * (len(pieces) - 1) + [LAST_FRAGMENT]
     return b"".join(encode_p_data(context_id, *piece) for piece in zip(flags, pieces, strict=True))
 
 

@@ -13,10 +13,21 @@ from sqlalchemy import Engine
 from catalog import registry
 from catalog.db import open_engine, transaction
 from catalog.errors import HurenError
-from dicom_node.peers import LookUp, Peer, write_snapshot
+from dicom_node.peers import Peer, write_snapshot
 
 _EVERY_SECONDS: Final = 1.0
 _LOG: Final = logging.getLogger("huren.dicom_node")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueLink:
+    """A worker's own connection to the catalogue: for peers its snapshot lacks, and for commitments."""
+
+    engine: Engine
+
+    def look_up(self, ae_title: str) -> Peer | None:
+        """Return the peer of this AE title, if there is one. Raises DatabaseDown."""
+        return next((peer for peer in read_peers(self.engine) if peer.ae_title == ae_title), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +37,10 @@ class AskCatalogue:
     database_url: str
     set_up: Callable[[], None]
 
-    def __call__(self) -> LookUp:
-        """Return the look-up by AE title; it raises Unavailable while the catalogue does not answer."""
+    def __call__(self) -> CatalogueLink:
+        """Return a link; nothing is connected yet."""
         self.set_up()
-        engine = open_engine(self.database_url, pool_size=2, statement_timeout_ms=2_000)
-        return lambda title: next((p for p in read_peers(engine) if p.ae_title == title), None)
+        return CatalogueLink(open_engine(self.database_url, pool_size=2, statement_timeout_ms=2_000))
 
 
 def read_peers(engine: Engine) -> list[Peer]:

@@ -1,4 +1,5 @@
-"""Giving up the spool's copy: after the grace time, and only while the objects that replace it are whole.
+"""Giving up the spool's copy: after the grace time, or earlier where room is short, and only while the objects
+that replace it are whole.
 
 `receipts/<pack_id>.json` beside the spool's own directories lists those objects: key → SHA-256 and size.
 """
@@ -72,8 +73,24 @@ def release(
     """
     limit = time.time() - older_than_seconds
     due = [pack for pack in spool.shipped() if pack.modified <= limit]
-    released = sum(_release_one(pack, receipts, store) for pack in due)
+    released = sum(_release_one(spool, pack, receipts, store) for pack in due)
     return released, len(due) - released
+
+
+def release_for_room(spool: Spool, receipts: Receipts, store: ObjectStore) -> tuple[int, int]:
+    """Remove shipped packs before their time, oldest first, until there is twice the room that intake needs.
+
+    Gives how many were removed and how many had to be kept. Raises ObjectStoreDown.
+    """
+    released = kept = 0
+    for pack in spool.shipped():
+        if not spool.is_below_marks(times=2):
+            break
+        if _release_one(spool, pack, receipts, store):
+            released += 1
+        else:
+            kept += 1
+    return released, kept
 
 
 def holds(store: ObjectStore, key: str, promise: Promise) -> bool:
@@ -84,13 +101,13 @@ def holds(store: ObjectStore, key: str, promise: Promise) -> bool:
         return False
 
 
-def _release_one(pack: PackFile, receipts: Receipts, store: ObjectStore) -> bool:
+def _release_one(spool: Spool, pack: PackFile, receipts: Receipts, store: ObjectStore) -> bool:
     promises = receipts.read(pack.pack_id)
     if promises is None or not all(holds(store, key, promise) for key, promise in promises.items()):
         _LOG.error(
             "pack %s stays in the spool: an object that should hold it is missing or altered", pack.pack_id
         )
         return False
-    pack.path.unlink(missing_ok=True)
+    spool.release(pack)
     receipts.remove(pack.pack_id)
     return True

@@ -14,6 +14,7 @@ from dicom_node.command import (
     MalformedCommand,
     decode_command,
     encode_echo_rq,
+    encode_event_report_rq,
     encode_store_rq,
 )
 from dicom_node.negotiation import ACCEPTED, VERIFICATION
@@ -36,6 +37,7 @@ from dicom_node.pdu import (
     decode_associate_ac,
     encode_associate_rq,
     encode_command,
+    encode_dataset,
 )
 from dicom_node.wire import ConnectionLost, DeadlinePassed, Wire
 
@@ -86,9 +88,10 @@ class _Instance:
 
 
 class Requestor:
-    """An association as requestor, for C-ECHO and C-STORE; a context manager that releases at the end.
+    """An association as requestor, for C-ECHO, C-STORE and reports; a context manager that releases at the end.
 
-    `contexts` are pairs of abstract syntax and transfer syntax, at most 128.
+    `contexts` are pairs of abstract syntax and transfer syntax, at most 128; `roles` what is proposed for an
+    abstract syntax as (SCU, SCP), where it is not the ordinary (True, False).
 
     Raises:
         NotAllowed: the peer rejects it for good (`association_rejected`).
@@ -96,9 +99,19 @@ class Requestor:
     """
 
     def __init__(
-        self, host: str, port: int, called: str, calling: str, contexts: list[tuple[str, str]]
+        self,
+        host: str,
+        port: int,
+        called: str,
+        calling: str,
+        contexts: list[tuple[str, str]],
+        *,
+        roles: dict[str, tuple[bool, bool]] | None = None,
+        answer_seconds: float = _ANSWER_SECONDS,
     ) -> None:
         request = AssociateRequest(ae_bytes(called), ae_bytes(calling), max_length=_PDU_BYTES)
+        request.roles = roles or {}
+        self._answer_seconds = answer_seconds
         self._ids = {2 * number + 1: pair for number, pair in enumerate(contexts)}
         request.contexts = [
             ProposedContext(number, pair[0], (pair[1],)) for number, pair in self._ids.items()
@@ -109,7 +122,7 @@ class Requestor:
         except OSError as error:
             raise _unreachable(error.strerror or "no connection") from None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wire = Wire(sock, grace_seconds=_ANSWER_SECONDS, min_bytes_per_second=1.0)
+        self._wire = Wire(sock, grace_seconds=answer_seconds, min_bytes_per_second=1.0)
         try:
             self._wire.send(encode_associate_rq(request))
             self._take_answer()
@@ -158,6 +171,22 @@ class Requestor:
                 left -= self._send_fragment(context_id, file.read(min(left, self._fragment_bytes)), left)
         return self._take_response()
 
+    def report_event(
+        self, context: tuple[str, str], SOPInstanceUID: str, event_type_id: int, dataset: bytes
+    ) -> int:
+        """Send an N-EVENT-REPORT with its data set; gives the status.
+
+        Raises:
+            ConnectionLost, DeadlinePassed, MalformedPDU: the association is over.
+        """
+        context_id, limit = self._accepted[context], self._fragment_bytes + PDV_HEADER_BYTES
+        self._send_command(
+            context_id,
+            encode_event_report_rq(self._next_message_id(), context[0], SOPInstanceUID, event_type_id),
+        )
+        self._wire.send(encode_dataset(context_id, dataset, limit))
+        return self._take_response().status
+
     def _send_fragment(self, context_id: int, fragment: bytes, left: int) -> int:
         if not fragment:
             raise ConnectionLost("the file became shorter")
@@ -170,7 +199,7 @@ class Requestor:
         self._wire.send(encode_command(context_id, command, self._fragment_bytes + PDV_HEADER_BYTES))
 
     def _take_answer(self) -> None:
-        self._wire.expect("A-ASSOCIATE-AC", _ANSWER_SECONDS, leased=False)
+        self._wire.expect("A-ASSOCIATE-AC", self._answer_seconds, leased=False)
         pdu_type, length = self._wire.read_header(1 << 20)
         body = self._wire.read(length)
         if pdu_type == ASSOCIATE_RJ and length == 4:
@@ -188,7 +217,7 @@ class Requestor:
 
     def _take_response(self) -> Command:
         command, is_last = b"", False
-        self._wire.expect("a response", _ANSWER_SECONDS, leased=False)
+        self._wire.expect("a response", self._answer_seconds, leased=False)
         while not is_last:
             pdu_type, left = self._wire.read_header(1 << 20)
             if pdu_type == ABORT:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,12 +22,13 @@ from catalog.errors import Conflict, HurenError, NotFound, Unavailable
 from catalog.objects import ObjectStore
 from dicom_node.archive import Archive
 from dicom_node.header import HeaderReader
-from dicom_node.release import release
+from dicom_node.release import release, release_for_room
 from dicom_node.spool import PackFile, Spool
 
 _LOG = logging.getLogger("huren.dicom_node")
 _OUT_OF_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LISTING_LIMIT: Final = 1000
+_ROOM_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,18 @@ class Shipper:
         self._count("release_refused", kept)
         return released
 
+    def make_room(self) -> int:
+        """Release packs before their time where the spool runs short.
+
+        Gives how many had to be kept, because an object is missing or altered. Raises ObjectStoreDown.
+        """
+        if not self._spool.is_below_marks(times=2):
+            return 0
+        released, kept = release_for_room(self._spool, self._archive.receipts, self._store)
+        self._count("released_early", released)
+        self._count("release_refused", kept)
+        return kept
+
     def backlog(self) -> tuple[int, int, float]:
         """Give the number, the bytes and the oldest age in seconds of what waits to be shipped."""
         return self._spool.backlog()
@@ -131,7 +144,7 @@ class Shipper:
 
         shipped (packs of the spool), packs, instances and bytes (registered), duplicates, contradictions,
         quarantined (instances), quarantined_packs, retries, compared_again, read_back_failures, released,
-        release_refused.
+        released_early (before their time, for room), release_refused.
         """
         with self._lock:
             return dict(self._counters)
@@ -164,19 +177,31 @@ class Shipper:
         ]
         for thread in threads:
             thread.start()
-        while not stop.wait(self._settings.release_every_seconds):
-            self._release_quietly()
+        self._release_until(stop)
         deadline = time.monotonic() + self._settings.drain_seconds
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _release_quietly(self) -> None:
+    def _release_until(self, stop: threading.Event) -> None:
+        """Release what is due now and then, and more at once where room is short and that helps."""
+        every = self._settings.release_every_seconds
+        due_at, room_at = time.monotonic() + every, 0.0
+        while not stop.wait(min(every, _ROOM_SECONDS)):
+            now = time.monotonic()
+            if now >= due_at:
+                self._quietly(self.release_due)
+                due_at = now + every
+            if now >= room_at and self._quietly(self.make_room) != 0:
+                room_at = now + every  # what had to be kept is not read again every second
+
+    def _quietly(self, release_some: Callable[[], int]) -> int | None:
         try:
-            self.release_due()
+            return release_some()
         except Unavailable:
             _LOG.info("nothing is released while the object store is down")
         except OSError as error:
             _LOG.error("a pack cannot be released: %s", error.strerror)
+        return None
 
     def _work(self, stop: threading.Event) -> None:
         with HeaderReader() as reader:

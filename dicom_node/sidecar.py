@@ -34,6 +34,8 @@ FORMAT: Final = 1
 CONTENT_TYPE: Final = "application/gzip"
 _LEVEL: Final = 6
 _MTIME: Final = 0
+# RFC 1952 §2.3 without flags or time; the last byte names a system, Unix or unknown by release of Python.
+_HEADS: Final = (bytes.fromhex("1f8b0800000000000003"), bytes.fromhex("1f8b08000000000000ff"))
 _INFLATED_LIMIT_BYTES: Final = 1 << 30
 _TUPLES: Final = ("identifiers", "modalities", "series_descriptions", "protocol_names", "view_positions")
 
@@ -63,6 +65,7 @@ class Sidecar:
     """A sidecar as read back: the record to register, and where everything in the pack lies."""
 
     pack: PackRecord
+    pack_id: str
     role: Role
     revision: int
     contradictions: tuple[Contradiction, ...]
@@ -127,7 +130,7 @@ def read_sidecar(content: bytes) -> Sidecar:
 def _inflated(content: bytes) -> bytes:
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
     inflated = inflater.decompress(content, _INFLATED_LIMIT_BYTES)
-    if not inflater.eof:
+    if not inflater.eof or inflater.unused_data or not content.startswith(_HEADS):
         raise _damaged()
     return inflated
 
@@ -176,7 +179,7 @@ def _sidecar(values: dict[str, Any]) -> Sidecar:
         instances=tuple(instance.record for instance in instances),
     )
     contradictions = tuple(Contradiction(**contradiction) for contradiction in values["contradictions"])
-    return Sidecar(record, values["role"], values["revision"], contradictions, instances)
+    return Sidecar(record, pack["pack_id"], values["role"], values["revision"], contradictions, instances)
 
 
 def _read_instance(values: dict[str, Any]) -> SidecarInstance:

@@ -90,11 +90,15 @@ class Spool:
 
     def check_room(self) -> None:
         """Raise Unavailable (`spool_full`) when free bytes or inodes are below the low-water marks."""
+        if self.is_below_marks():
+            raise Unavailable("暂存区空间不足", "the spool has no room", code="spool_full")
+
+    def is_below_marks(self, times: int = 1) -> bool:
+        """Say whether free bytes or inodes are below so many times the low-water marks."""
         volume = os.statvfs(self.root)
         bytes_mark = min(self.low_water_bytes, volume.f_blocks * volume.f_frsize // 50)
         inodes_mark = min(self.low_water_inodes, volume.f_files // 50)
-        if volume.f_bavail * volume.f_frsize < bytes_mark or volume.f_favail < inodes_mark:
-            raise Unavailable("暂存区空间不足", "the spool has no room", code="spool_full")
+        return volume.f_bavail * volume.f_frsize < times * bytes_mark or volume.f_favail < times * inodes_mark
 
     def create(self, origin: PackIndex) -> tuple[int, Path]:
         """Make an open pack, locked, its name durable; gives its file descriptor and path.
@@ -181,12 +185,9 @@ class Spool:
         """Put a pack aside, the reason in a side file."""
         return _pack_file(self._put_aside(pack.path, reason_code))
 
-    def release_shipped(self, older_than_seconds: float) -> int:
-        """Remove shipped packs whose grace time has passed; gives their number."""
-        due = [pack for pack in self.shipped() if pack.modified <= time.time() - older_than_seconds]
-        for pack in due:
-            pack.path.unlink(missing_ok=True)
-        return len(due)
+    def release(self, pack: PackFile) -> None:
+        """Remove a shipped pack; the caller has seen that its objects are whole."""
+        pack.path.unlink(missing_ok=True)
 
     def backlog(self) -> tuple[int, int, float]:
         """Give the number, the bytes and the oldest age in seconds of what waits to be shipped."""

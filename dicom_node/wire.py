@@ -1,6 +1,9 @@
 """The byte stream of one association: a large reused buffer, and deadlines that only progress renews."""
 
+import mmap
+import select
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -33,7 +36,7 @@ class Wire:
         self.bytes_received = 0
         self._grace_seconds = grace_seconds
         self._seconds_per_byte = 1 / min_bytes_per_second
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = mmap.mmap(-1, BUFFER_BYTES)  # only the pages that are used take memory
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._deadline = time.monotonic() + grace_seconds
@@ -79,6 +82,14 @@ class Wire:
             size_bytes -= stop - self._start
             self._start = stop
             yield piece
+
+    def has_input(self, seconds: float) -> bool:
+        """Wait so long at most for something to read, the end of the stream included."""
+        if self._start < self._end or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return True
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def send(self, data: bytes) -> None:
         """Send all of it.
@@ -138,7 +149,7 @@ class Wire:
             self._start = self._end = 0
         elif self._end == len(self._buffer):
             kept = self._end - self._start
-            self._buffer[:kept] = self._buffer[self._start : self._end]
+            self._buffer.move(0, self._start, kept)
             self._start, self._end = 0, kept
 
     def _renew(self, received: int) -> None:

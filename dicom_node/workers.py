@@ -7,7 +7,6 @@ out by a hash, four of them three to one as often as two to two, and lose those 
 import logging
 import multiprocessing
 import os
-import signal
 import socket
 import threading
 import time
@@ -19,8 +18,10 @@ from pathlib import Path
 
 from catalog.errors import Unavailable
 from dicom_node.acceptor import listen, open_admission, open_spool, serve
-from dicom_node.peers import LookUp, PeerDirectory
+from dicom_node.peers import PeerDirectory
+from dicom_node.registry import CatalogueLink
 from dicom_node.settings import NodeSettings
+from dicom_node.signals import stop_on_signals
 from dicom_node.tls import open_context
 
 _LOG = logging.getLogger("huren.dicom_node")
@@ -37,15 +38,15 @@ _FAILED_STARTS = 3
 class WorkerPlan:
     """What a worker needs, in a form that can be handed to a new process.
 
-    `prepare` is a picklable callable, run first in each worker: it sets up logging, and may give the look-up for
-    peers that the snapshot lacks.
+    `prepare` is a picklable callable, run first in each worker: it sets up logging, and may give a link to the
+    catalogue, for peers that the snapshot lacks and for storage commitment.
     """
 
     settings: NodeSettings
     spool_root: Path
     run_root: Path
     snapshot: Path
-    prepare: Callable[[], LookUp | None] | None = None
+    prepare: Callable[[], CatalogueLink | None] | None = None
 
 
 def run_workers(
@@ -166,11 +167,10 @@ def _news(workers: list[_Worker]) -> list[Connection | socket.socket | int]:
 
 def _work(plan: WorkerPlan, listeners: Listeners, pipe: Connection) -> None:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     threading.Thread(target=_stop_with_parent, args=(pipe, stop), daemon=True).start()
-    look_up = plan.prepare() if plan.prepare else None
-    directory = PeerDirectory(plan.snapshot, look_up)
+    link = plan.prepare() if plan.prepare else None
+    directory = PeerDirectory(plan.snapshot, link.look_up if link else None)
     serve(
         plan.settings,
         directory,
@@ -180,6 +180,7 @@ def _work(plan: WorkerPlan, listeners: Listeners, pipe: Connection) -> None:
         on_ready=pipe.send,
         shared_listener=listeners.plain,
         shared_tls_listener=listeners.tls,
+        catalogue=link.engine if link else None,
     )
     os._exit(0)  # threads that outlived the drain are cut off, whatever they wait for
 

@@ -8,14 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,6 +25,7 @@ from catalog.errors import HurenError
 from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.workplace import keys_dir, open_workplace
+from exchange.demo_house import DemoHouse, call, demo_folder, huren_command, running
 from exchange.demo_images import DemoPerson, DemoStudy, charset_files, write_study
 from exchange.tokens import open_token_key
 
@@ -113,7 +107,7 @@ def demo(
 
     例 / example:  huren demo   ·   huren demo --json   ·   huren demo --serve
     """
-    with _folder(data_dir) as folder, _running(folder) as house:
+    with demo_folder(data_dir) as folder, running(folder) as house:
         story = Story(quiet=as_json)
         _tell(story, house, folder)
         if as_json:
@@ -122,14 +116,7 @@ def demo(
             _stay(house, folder)
 
 
-@dataclass(frozen=True, slots=True)
-class _House:
-    url: str
-    dicom_port: int
-    process: subprocess.Popen[str]
-
-
-def _tell(story: Story, house: _House, folder: Path) -> None:
+def _tell(story: Story, house: DemoHouse, folder: Path) -> None:
     tokens = _register(story, folder)
     sent = _send(story, house, folder)
     _wait_for(house, tokens["operator"], sent)
@@ -172,7 +159,7 @@ def _register(story: Story, folder: Path) -> dict[str, str]:
     }
 
 
-def _send(story: Story, house: _House, folder: Path) -> int:
+def _send(story: Story, house: DemoHouse, folder: Path) -> int:
     """Let the PACS of hospital A and of hospital C send; returns how many studies."""
     story.step(
         "二、医院 A 的 PACS 以 C-STORE 推送(姓名为 GB18030)",
@@ -192,7 +179,7 @@ def _send(story: Story, house: _House, folder: Path) -> int:
     return len(done) + len(others)
 
 
-def _store(house: _House, files: Path, calling: str) -> dict[str, Any]:
+def _store(house: DemoHouse, files: Path, calling: str) -> dict[str, Any]:
     tool = shutil.which("storescu")
     count = sum(1 for _ in files.rglob("*.dcm"))
     if tool:
@@ -210,7 +197,17 @@ def _store(house: _House, files: Path, calling: str) -> dict[str, Any]:
         ]
     else:
         to = f"127.0.0.1:{house.dicom_port}"
-        command = [*_huren(), "send", str(files), "--to", to, "--called", "HUREN", "--calling", calling]
+        command = [
+            *huren_command(),
+            "send",
+            str(files),
+            "--to",
+            to,
+            "--called",
+            "HUREN",
+            "--calling",
+            calling,
+        ]
     environment = os.environ | {"TCP_NODELAY": "1"}
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -224,20 +221,20 @@ def _store(house: _House, files: Path, calling: str) -> dict[str, Any]:
     }
 
 
-def _wait_for(house: _House, token: str, studies: int) -> None:
+def _wait_for(house: DemoHouse, token: str, studies: int) -> None:
     """Wait until every study is archived, read back and in the catalogue."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while len(_call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"]) < studies:
+    while len(call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"]) < studies:
         if time.monotonic() > deadline:
             raise HurenError("检查未能按时入库", "The studies did not arrive in time", code="demo_failed")
         time.sleep(0.1)
 
 
-def _show_received(story: Story, house: _House, token: str) -> None:
+def _show_received(story: Story, house: DemoHouse, token: str) -> None:
     story.step(
         "三、归档到对象存储、逐字节核对后入库", "3. Archived in the object store, read back, catalogued"
     )
-    studies = _call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"]
+    studies = call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"]
     story.table(
         "studies",
         [
@@ -254,7 +251,7 @@ def _show_received(story: Story, house: _House, token: str) -> None:
     )
 
 
-def _ask(story: Story, house: _House, token: str) -> dict[str, Any]:
+def _ask(story: Story, house: DemoHouse, token: str) -> dict[str, Any]:
     story.step(
         "四、医院 B 的李医生开单之前:系统先说话",
         "4. Before hospital B's doctor orders, the system speaks first",
@@ -271,7 +268,7 @@ def _ask(story: Story, house: _House, token: str) -> dict[str, Any]:
         "department": "呼吸内科",
         "urgency": "routine",
     }
-    answer = _call(house, "POST", "/v1/checks", token, body)
+    answer = call(house, "POST", "/v1/checks", token, body)
     story.table("check", [_row(order) for order in answer["orders"]])
     return answer
 
@@ -291,7 +288,7 @@ def _row(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _decide(story: Story, house: _House, token: str, answer: dict[str, Any]) -> None:
+def _decide(story: Story, house: DemoHouse, token: str, answer: dict[str, Any]) -> None:
     story.step("五、医生决定", "5. The doctor decides")
     orders = {order["order_id"]: order for order in answer["orders"]}
     decisions = (
@@ -302,7 +299,7 @@ def _decide(story: Story, house: _House, token: str, answer: dict[str, Any]) -> 
     for decision in decisions:
         candidate = orders[str(decision["order_id"])]["candidates"][0]
         path = f"/v1/checks/{answer['check_id']}/decisions"
-        made = _call(house, "POST", path, token, decision | {"result_id": candidate["result_id"]}, key=True)
+        made = call(house, "POST", path, token, decision | {"result_id": candidate["result_id"]}, key=True)
         rows.append(
             {
                 "医嘱 order": made["order_id"],
@@ -314,9 +311,9 @@ def _decide(story: Story, house: _House, token: str, answer: dict[str, Any]) -> 
     story.table("decisions", rows)
 
 
-def _report(story: Story, house: _House, token: str) -> None:
+def _report(story: Story, house: DemoHouse, token: str) -> None:
     story.step("六、监管报表与重新核算", "6. The regulator's report, recounted from the decisions")
-    report = _call(house, "GET", "/v1/savings?group_by=hospital,item,month", token)
+    report = call(house, "GET", "/v1/savings?group_by=hospital,item,month", token)
     story.table(
         "savings",
         [
@@ -333,7 +330,7 @@ def _report(story: Story, house: _House, token: str) -> None:
             for row in report["rows"]
         ],
     )
-    recount = _call(house, "POST", "/v1/savings/verify", token)
+    recount = call(house, "POST", "/v1/savings/verify", token)
     story.told["net_fen"] = report["total"]["net_fen"]
     verdict = "一致" if recount["agrees"] else "不一致"
     story.line(
@@ -346,7 +343,7 @@ def _report(story: Story, house: _House, token: str) -> None:
         raise HurenError("核算不一致", "The recount disagrees", code="demo_failed")
 
 
-def _stay(house: _House, folder: Path) -> None:
+def _stay(house: DemoHouse, folder: Path) -> None:
     typer.echo(
         f"\n{house.url}  DICOM HUREN@127.0.0.1:{house.dicom_port}  data {folder}\nCtrl-C 结束 / to end",
         err=True,
@@ -356,53 +353,6 @@ def _stay(house: _House, folder: Path) -> None:
         house.process.wait()
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        yield given.expanduser().resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="huren-demo-") as made:
-        yield Path(made).resolve()
-
-
-@contextmanager
-def _running(folder: Path) -> Iterator[_House]:
-    """Start `huren up` in its own process and end it by its pid."""
-    command = [*_huren(), "up", "--data-dir", str(folder), "--dicom-port", "0", "--http-port", "0"]
-    environment = os.environ | {"HUREN_ENV": os.environ.get("HUREN_ENV", "demo")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        line = process.stdout.readline().split() if process.stdout else []
-        if line[:1] != ["ready"]:
-            raise HurenError("服务未能启动", "The services did not start", code="demo_failed")
-        yield _House(line[1], int(line[3].rpartition(":")[2]), process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-        if process.stdout:
-            process.stdout.close()
-
-
-def _huren() -> list[str]:
-    return [sys.executable, "-m", "huren"]
-
-
-def _call(
-    house: _House, method: str, path: str, token: str, body: Any = None, *, key: bool = False
-) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    if key:
-        headers["Idempotency-Key"] = uuid.uuid4().hex
-    data = None if body is None else json_library.dumps(body).encode()
-    request = urllib.request.Request(house.url + path, data, headers, method=method)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            found: dict[str, Any] = json_library.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        raise HurenError("请求失败", f"{method} {path}: {error.code}", code="demo_failed") from error
 
 
 def local_day_now() -> date:

@@ -17,6 +17,7 @@ from catalog.embedded import Services
 from catalog.errors import IntegrityFault, InvalidInput, NotFound, ObjectStoreDown
 from catalog.objects import ObjectStore
 from catalog.settings import S3Access, Settings, with_scheme
+from tests.faults.s3_proxy import Fault, open_proxy
 
 
 @pytest.fixture
@@ -194,6 +195,23 @@ def test_an_answer_cut_in_the_middle_is_no_short_success(access: S3Access, key: 
         pytest.raises((ObjectStoreDown, IntegrityFault)),
     ):
         store.digest(key)
+
+
+@pytest.mark.parametrize("question", ["range", "digest", "list"])
+def test_an_answer_whose_xml_is_altered_is_an_outage_and_no_crash(
+    access: S3Access, key: str, question: str
+) -> None:
+    with open_proxy(access.address) as proxy:
+        proxy.fault = Fault("corrupt")
+        with ObjectStore(replace(access, endpoint=proxy.endpoint)) as store:
+            ask: dict[str, Callable[[], object]] = {
+                "range": lambda: store.read_range(key, 0, 10),
+                "digest": lambda: store.digest(key),
+                "list": lambda: list(store.list()),
+            }
+            with pytest.raises(ObjectStoreDown):
+                ask[question]()
+        assert proxy.fault.hits > 0
 
 
 def _store_at(access: S3Access, endpoint: str, *, read_seconds: float = 15) -> ObjectStore:

@@ -1,19 +1,19 @@
 """A whole node as its own process, workers and all: `python -m tests.dicom_node.node_process ROOT PORT WORKERS`."""
 
-import signal
 import sys
 import threading
 from pathlib import Path
 
 from dicom_node.peers import Peer, write_snapshot
 from dicom_node.settings import NodeSettings
+from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 
 def main(root: Path, port: int, workers: int) -> None:
     """Run until SIGTERM; says `ready PORT` on standard output."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop_on_signals(stop)
     write_snapshot(root / "peers.json", [Peer("RAW", "H-A"), Peer("STORESCU", "H-A")])
     settings = NodeSettings(port=port, workers=workers, low_water_bytes=0, pack_limit_bytes=2 << 20)
     plan = WorkerPlan(settings, root / "spool", root / "run", root / "peers.json")

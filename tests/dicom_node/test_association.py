@@ -264,6 +264,8 @@ GOOD_COMMAND = encode_store_rq(1, CT, "1.2.3")
     "pdus",
     [
         store_pdus(b"x", context_id=3),
+        encode_p_data(1, 3, GOOD_COMMAND) + encode_p_data(5, 2, b"data set on another context"),
+        encode_p_data(1, 1, GOOD_COMMAND[:9]) + encode_p_data(5, 3, GOOD_COMMAND[9:]),
         encode_p_data(1, 2, b"data set first"),
         encode_p_data(1, 3, GOOD_COMMAND) + encode_p_data(1, 3, GOOD_COMMAND),
         encode_p_data(1, 3, b"\x01" * 30),
@@ -288,7 +290,7 @@ GOOD_COMMAND = encode_store_rq(1, CT, "1.2.3")
 )
 def test_what_cannot_be_answered_is_aborted_and_stores_nothing(node: RunningNode, pdus: bytes) -> None:
     with node.connect() as peer:
-        assert peer.associate((1, CT, EXPLICIT))[:1] == b"\x02"
+        assert peer.associate((1, CT, EXPLICIT), (5, MR, EXPLICIT))[:1] == b"\x02"
         peer.send(pdus)
         abort = peer.read_pdu()
         assert (abort[0], abort[8]) == (7, 2), abort

@@ -263,6 +263,8 @@ def test_stopping_cuts_a_transfer_that_does_not_end(tmp_path: Path) -> None:
         busy.associate()
         assert busy.store(b"kept", "1.2.1").status == 0
         busy.send(store_pdus(b"x" * 100_000, "1.2.2")[:50_000])
+        (pack,) = (tmp_path / "spool/open").iterdir()
+        wait_until(lambda: pack.stat().st_size > 40_000)
         began = time.monotonic()
         node.stop.set()
         node.thread.join(10)

@@ -234,10 +234,9 @@ def test_packs_move_from_sealed_to_shipped_to_gone(spool: Spool) -> None:
     shipped = spool.mark_shipped(packs[0])
     spool.quarantine(packs[1], "no_study")
     assert [pack.pack_id for pack in spool.sealed()] == [packs[2].pack_id]
-    assert spool.release_shipped(3600) == 0
-    assert shipped.path.exists()
-    assert spool.release_shipped(0) == 1
-    assert not shipped.path.exists()
+    assert [pack.pack_id for pack in spool.shipped()] == [shipped.pack_id]
+    spool.release(shipped)
+    assert spool.shipped() == []
 
 
 def test_below_the_low_water_mark_nothing_is_begun(tmp_path: Path) -> None:

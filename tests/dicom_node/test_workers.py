@@ -35,8 +35,7 @@ class NodeProcess:
         self.port = int(self.process.stdout.readline().split()[1])
 
     def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
 
     def kill_all(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -48,6 +47,13 @@ class NodeProcess:
         self.process.terminate()
         self.process.communicate(timeout=15)
         return time.monotonic() - began
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("spawn_main" in word for word in process.cmdline())
+    except psutil.Error:
+        return False  # it has just ended
 
 
 @pytest.fixture
@@ -95,6 +101,27 @@ def test_sigterm_ends_everything_in_time_with_an_idle_association_open(process: 
     assert process.process.returncode == 0
     wait_until(lambda: not any(child.is_running() for child in children))
     assert len(Spool(process.root / "spool").sealed()) == 1
+
+
+def test_a_burst_of_signals_to_all_of_them_still_ends_everything_in_time(process: NodeProcess) -> None:
+    children = psutil.Process(process.process.pid).children(recursive=True)
+    for _ in range(200):
+        os.killpg(process.process.pid, signal.SIGTERM)
+    assert process.stop() < 10
+    wait_until(lambda: not any(child.is_running() for child in children))
+
+
+def test_a_signal_that_arrives_while_the_event_is_being_set_does_not_deadlock() -> None:
+    script = """
+import signal, threading
+from dicom_node.signals import stop_on_signals
+stop = threading.Event()
+stop_on_signals(stop)
+with stop._cond:
+    signal.raise_signal(signal.SIGTERM)
+assert stop.wait(10)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True, timeout=20)
 
 
 def test_workers_end_when_their_supervisor_is_killed(process: NodeProcess) -> None:
@@ -147,6 +174,7 @@ def test_killing_the_node_at_any_moment_loses_nothing_acknowledged(tmp_path: Pat
                 node.kill_all()
                 node = NodeProcess(tmp_path, node.port)
             else:
+                wait_until(node.workers)
                 random.choice(node.workers()).kill()
     finally:
         for sender in senders:

@@ -3,7 +3,7 @@
     refuse   close the connection without an answer
     error    answer 500 and forward nothing
     swallow  answer 200 to a PUT and keep nothing
-    corrupt  forward, then flip one bit in the content that comes back
+    corrupt  forward, then flip one bit in the content that comes back, an error's words included
     cut      forward only the first `after_bytes` of the body, in whichever direction there is one
     hold     forward nothing and answer nothing until `released` is set, then close
     mute     forward and throw the answer away, closing the connection
@@ -29,12 +29,16 @@ def _any_request(method: str, path: str) -> bool:
 
 @dataclass
 class Fault:
-    """What goes wrong, for which requests, and how often (None: always); `hits` counts."""
+    """What goes wrong, for which requests, and how often (None: always); `hits` counts.
+
+    `statuses` are those of the answers that `corrupt` alters.
+    """
 
     kind: Kind
     matches: Callable[[str, str], bool] = _any_request
     times: int | None = None
     after_bytes: int = 100
+    statuses: range = range(200, 600)
     hits: int = 0
     released: threading.Event = field(default_factory=threading.Event)
     reached: threading.Event = field(default_factory=threading.Event)
@@ -141,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._hang_up()
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
-        if fault and fault.kind == "corrupt" and body and status in (200, 206):
+        if fault and fault.kind == "corrupt" and body and status in fault.statuses:
             body = body[:-1] + bytes([body[-1] ^ 1])
         self.send_response_only(status)
         for name, value in headers.items():

@@ -6,7 +6,6 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from catalog.objects import ObjectStore
 from catalog.settings import S3Access
 from tests.city import id_number
 from tests.flow import orthanc
-from tests.flow.orthanc import free_port, is_listening
+from tests.flow.dcmtk import dataset_digest, receiving
 from tests.flow.running import Running, make_instance, until
 
 pytestmark = pytest.mark.flow
@@ -90,13 +89,6 @@ def operator(exchange: Running) -> str:
     return exchange.token("operator")
 
 
-def dataset_digest(path: Path) -> str:
-    """Return the SHA-256 of a Part 10 file's data set, found by its own group length."""
-    content = path.read_bytes()
-    meta_length = int.from_bytes(content[140:144], "little")
-    return hashlib.sha256(content[144 + meta_length :]).hexdigest()
-
-
 def as_sent(storescu: str, storescp: str, folder: Path) -> dict[str, str]:
     """Return the digests of what storescu really sends, by dcmtk's own bit-preserving receiver.
 
@@ -105,21 +97,6 @@ def as_sent(storescu: str, storescp: str, folder: Path) -> dict[str, str]:
     with receiving(storescp, folder.parent / "inbox") as (port, found):
         subprocess.run([storescu, "+sd", "127.0.0.1", str(port), str(folder)], check=True)
     return found
-
-
-@contextmanager
-def receiving(storescp: str, inbox: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Run dcmtk's bit-preserving receiver; gives its port, and afterwards the digests of what came."""
-    inbox.mkdir()
-    port, found = free_port(), dict[str, str]()
-    receiver = subprocess.Popen([storescp, "+B", "-od", str(inbox), str(port)])
-    try:
-        until(lambda: is_listening(port), 20)
-        yield port, found
-    finally:
-        receiver.terminate()
-        receiver.wait(10)
-    found.update({str(dcmread(p).SOPInstanceUID): dataset_digest(p) for p in inbox.iterdir()})
 
 
 def arrived(running: Running, token: str, *uids: str) -> bool:

@@ -406,9 +406,23 @@ def test_a_store_that_says_200_and_keeps_nothing_is_detected(harbour: Harbour, s
             lambda method, path: method == "GET" and path.endswith((".tar", ".json.gz")),
             after_bytes=50,
         ),
-        Fault("corrupt", lambda method, path: method == "GET" and path.endswith((".tar", ".json.gz"))),
+        Fault(
+            "corrupt",
+            lambda method, path: method == "GET" and path.endswith((".tar", ".json.gz")),
+            statuses=range(200, 300),
+        ),
+        Fault("corrupt", statuses=range(400, 500)),
     ],
-    ids=["all refused", "all 500", "PUT refused", "PUT 500", "PUT cut", "GET cut", "wrong bytes"],
+    ids=[
+        "all refused",
+        "all 500",
+        "PUT refused",
+        "PUT 500",
+        "PUT cut",
+        "GET cut",
+        "wrong bytes",
+        "wrong words",
+    ],
 )
 def test_a_store_that_fails_holds_nothing_up_but_shipping_and_loses_nothing(
     harbour: Harbour, fault: Fault
