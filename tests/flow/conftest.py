@@ -1,10 +1,22 @@
 """A running exchange for flow tests."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
+from catalog.context import Catalogue
+from catalog.db import transaction
+from catalog.embedded import Embedded
+from catalog.objects import ObjectStore
+from dicom_node.ship import Shipper
+from dicom_node.spool import Spool
+from tests.city import City, open_catalogue
+from tests.faults.s3_proxy import open_proxy
+from tests.flow.harbour import FAST, NOW, Harbour
 from tests.flow.running import Running
 
 
@@ -35,3 +47,44 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "outbox"
     made.mkdir()
     return made
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the module's keys."""
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="module")
+def catalogue(database_url: str, keys: Path) -> Iterator[Catalogue]:
+    """The module's catalogue, with hospitals H-A and H-B."""
+    catalogue = open_catalogue(database_url, keys, lambda: NOW)
+    city = City(catalogue)
+    city.hospital("H-A")
+    city.hospital("H-B")
+    yield catalogue
+    catalogue.engine.dispose()
+
+
+@pytest.fixture
+def harbour(
+    embedded: Embedded,
+    s3_store: ObjectStore,
+    catalogue: Catalogue,
+    database_url: str,
+    keys: Path,
+    tmp_path: Path,
+) -> Iterator[Harbour]:
+    """A harbour with an empty spool, an empty bucket and no studies."""
+    access = embedded.services.s3
+    assert access is not None
+    with transaction(catalogue.engine) as session:
+        session.execute(text("set local session_replication_role = replica"))  # the append-only guards off
+        session.execute(text("truncate study, pack, conflict cascade"))
+    with open_proxy(access.address) as proxy:
+        own = replace(access, endpoint=proxy.endpoint, bucket=f"ship-{uuid4().hex}")
+        with ObjectStore(own, read_seconds=3) as store:
+            store.ensure_bucket()
+            spool = Spool(tmp_path / "spool", low_water_bytes=0)
+            shipper = Shipper(spool, store, catalogue, FAST)
+            yield Harbour(spool, store, proxy, own, catalogue, database_url, keys, shipper)
