@@ -191,8 +191,10 @@ class Requestor:
         if not fragment:
             raise ConnectionLost("the file became shorter")
         flags = LAST_FRAGMENT if len(fragment) == left else 0
-        header = HEADER.pack(P_DATA_TF, len(fragment) + PDV_HEADER_BYTES)
-        self._wire.send(header + PDV_HEADER.pack(len(fragment) + 2, context_id, flags) + fragment)
+        # Fragments are even (PS3.8 Annex E.2); only a deflated stream can be odd, and NULL pads it (PS3.5 A.5).
+        even = fragment + b"\0" * (len(fragment) % 2)
+        header = HEADER.pack(P_DATA_TF, len(even) + PDV_HEADER_BYTES)
+        self._wire.send(header + PDV_HEADER.pack(len(even) + 2, context_id, flags) + even)
         return len(fragment)
 
     def _send_command(self, context_id: int, command: bytes) -> None:
