@@ -1,8 +1,6 @@
 """The one command. It imports a command's package only when that command is run: most are run often."""
 
 import importlib
-import logging
-import os
 import shlex
 import sys
 import threading
@@ -14,6 +12,7 @@ import typer.core
 
 from catalog.console import HERE, DataDir
 from catalog.errors import HurenError
+from catalog.logs import set_up_logging
 
 ELSEWHERE: Final = {
     "demo": "exchange.demo:demo",
@@ -131,8 +130,7 @@ def _roles(data_dir: Path, dicom: int, http: int) -> dict[str, list[str]]:
 
 def main() -> None:
     """Run the command; what goes wrong is one clear line and an exit code, never a traceback."""
-    level = os.environ.get("HUREN_LOG", "WARNING").upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logging()
     try:
         app()
     except HurenError as error:

@@ -1,7 +1,5 @@
 """Commands of the DICOM side: receive, ship, send."""
 
-import logging
-import os
 import threading
 from typing import Annotated, Any
 
@@ -9,6 +7,7 @@ import typer
 
 from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
+from catalog.logs import set_up_logging
 from catalog.objects import ObjectStore
 from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
@@ -111,9 +110,3 @@ def _stopped_by_signal() -> threading.Event:
     stop = threading.Event()
     stop_on_signals(stop)
     return stop
-
-
-def set_up_logging() -> None:
-    """Log to standard error at the level HUREN_LOG names."""
-    level = os.environ.get("HUREN_LOG", "WARNING").upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
