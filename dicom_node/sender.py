@@ -191,7 +191,7 @@ class Requestor:
         if not fragment:
             raise ConnectionLost("the file became shorter")
         flags = LAST_FRAGMENT if len(fragment) == left else 0
-        # Fragments are even (PS3.8 Annex E.2); only a deflated stream can be odd, and NULL pads it (PS3.5 A.5).
+        # Fragments are even (PS3.8 Annex E.2); a deflated stream or a cut-off file can be odd: NULL pads it (PS3.5 A.5).
         even = fragment + b"\0" * (len(fragment) % 2)
         header = HEADER.pack(P_DATA_TF, len(even) + PDV_HEADER_BYTES)
         self._wire.send(header + PDV_HEADER.pack(len(even) + 2, context_id, flags) + even)

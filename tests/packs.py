@@ -21,6 +21,11 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 
 
+def on_the_wire(dataset: bytes) -> bytes:
+    """What a sender makes of a file's data set: fragments are even, so an odd one ends with a NULL (PS3.8 Annex E.2)."""
+    return dataset + b"\0" * (len(dataset) % 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """One data set as a sender puts it on the wire."""

@@ -13,6 +13,7 @@ from dicom_node.part10 import encode_file_meta, read_file_meta
 from dicom_node.sender import Requestor, SendSummary, send_folder
 from tests.dicom_node.raw_peer import CT, EXPLICIT, IMPLICIT, MR, VERIFICATION, RunningNode, wait_until
 from tests.dicom_node.test_association import storable_files
+from tests.packs import on_the_wire
 
 DATA = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -23,10 +24,6 @@ def write(
     path = folder / name
     path.write_bytes(encode_file_meta(SOPClassUID, uid, syntax) + bytes(size))
     return path
-
-
-def even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
 
 
 def test_a_folder_of_real_files_arrives_byte_for_byte(node: RunningNode) -> None:
@@ -40,7 +37,7 @@ def test_a_folder_of_real_files_arrives_byte_for_byte(node: RunningNode) -> None
     assert summary.bytes == sum(map(len, files.values()))
     assert seen == list(range(1, len(files) + 1))
     kept = sorted(member.sha256 for member in node.members())
-    assert kept == sorted(hashlib.sha256(even(data)).hexdigest() for data in files.values())
+    assert kept == sorted(hashlib.sha256(on_the_wire(data)).hexdigest() for data in files.values())
     assert any(len(data) % 2 for data in files.values())  # a deflated one, which is padded
 
 

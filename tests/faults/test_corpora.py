@@ -18,7 +18,7 @@ from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import CT, IMPLICIT, RawPeer
 from tests.faults.corpora import made_files, shipped_files
 from tests.faults.passage import STORED, Passage, open_passage
-from tests.packs import Sent, from_file, receive
+from tests.packs import Sent, from_file, on_the_wire, receive
 
 pytestmark = pytest.mark.flow
 
@@ -43,7 +43,7 @@ def nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def part10(paths: list[Path]) -> dict[Path, str]:
-    """Return the files our sender can send, each with the SHA-256 of its data set."""
+    """Return the files our sender can send, each with the SHA-256 of its data set as sent."""
     found = {}
     for path in paths:
         content = path.read_bytes()
@@ -51,7 +51,7 @@ def part10(paths: list[Path]) -> dict[Path, str]:
             offset = read_file_meta(content).dataset_offset
         except InvalidInput:
             continue
-        found[path] = hashlib.sha256(content[offset:]).hexdigest()
+        found[path] = hashlib.sha256(on_the_wire(content[offset:])).hexdigest()
     return found
 
 
