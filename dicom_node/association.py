@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -34,6 +34,7 @@ from dicom_node.command import (
 )
 from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments
 from dicom_node.counters import Counters
+from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
 from dicom_node.negotiation import ACCEPTED, STORAGE_COMMITMENT, negotiate
 from dicom_node.pack import PackIndex
@@ -85,6 +86,7 @@ class Node:
     counters: Counters
     stopping: threading.Event
     catalogue: Engine | None = None
+    hasher: Hasher = field(default_factory=Hasher)
 
 
 class Rejection(Exception):
@@ -278,7 +280,7 @@ class Association:
             peer_address=self._address,
             received="",
         )
-        self._intake = self._node.spool.intake(origin)
+        self._intake = self._node.spool.intake(origin, self._node.hasher)
         self._commitments = Commitments(self._node.catalogue, peer.hospital_code, self._calling)
         self._wire.send(encode_associate_ac(request, answers, roles, self._node.settings.max_pdu_bytes))
 
@@ -363,6 +365,7 @@ class Association:
         reception = self._reception_of(context_id, request)
         if request.has_dataset:
             self._reception = reception
+            self._wire.recall = reception.recall
         else:
             self._answer(reception, 0)
 
@@ -393,8 +396,9 @@ class Association:
         for piece in self._wire.stream(length):
             reception.write(piece)
         if is_last:
-            self._reception = None
-            self._answer(reception, reception.finish())
+            stored_bytes = reception.finish()
+            self._reception = self._wire.recall = None
+            self._answer(reception, stored_bytes)
 
     def _answer(self, reception: Reception, stored_bytes: int) -> None:
         response = encode_response(reception.request, reception.status, reception.comment)
