@@ -110,7 +110,9 @@ def _measure(server: str, folders: list[Path], root: Path, measured: Measured) -
     os.sync()
     count = sum(1 for folder in folders for _ in folder.iterdir())
     with STARTERS[server](data) as (process, port, called):
-        _touch_memory(root / "ballast", sum(path.stat().st_size for folder in folders for path in folder.iterdir()))
+        _touch_memory(
+            root / "ballast", sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+        )
         idle_cpu, _ = _consumption(process)
         began = time.perf_counter()
         senders = [_send(folder, port, called) for folder in folders]

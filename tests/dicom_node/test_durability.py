@@ -55,7 +55,9 @@ def _steps(trace: list[str]) -> list[str]:
     for line in trace:
         if "sendto(" in line and '"\\4\\0' in line:
             steps.append("answer")
-        is_over = "unfinished" not in line and (found := re.search(r"(fdatasync|fsync|pwrite64|pwritev2)[( ]", line))
+        is_over = "unfinished" not in line and (
+            found := re.search(r"(fdatasync|fsync|pwrite64|pwritev2)[( ]", line)
+        )
         if is_over and found:
             steps.append(found[1])
         if "rename(" in line and "/spool/open/" in line:
