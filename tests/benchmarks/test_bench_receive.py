@@ -28,9 +28,9 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from dicom_node.spool import Spool, read_pack
+from tests.benchmarks import table
 
 RUNS = int(os.environ.get("HUREN_BENCH_RUNS", "5"))
-TABLE = Path(__file__).parents[2] / "bench.json"
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 SENDERS = 4
 SETS = {"CT": (CTImageStorage, 512, 200), "MR": (MRImageStorage, 256, 500)}
@@ -80,7 +80,7 @@ def image_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]
     """For each modality one folder per sender, every instance with its own UID."""
     root = tmp_path_factory.mktemp("sets")
     return {
-        name: [_make_set(root / f"{name}{n}", *spec) for n in range(SENDERS)] for name, spec in SETS.items()
+        name: [make_set(root / f"{name}{n}", *spec) for n in range(SENDERS)] for name, spec in SETS.items()
     }
 
 
@@ -268,8 +268,7 @@ def _report(results: dict[tuple[str, int, str], Measured], root: Path) -> None:
             }
         )
     rows += [_disk_row(modality, results[(modality, 1, "huren")], root) for modality in SETS]
-    _print(rows)
-    _append(rows)
+    table.show(rows)
     slow = [row["what"] for row in rows if row["limit"] and row["ratio"] < row["limit"]]
     assert RUNS < 5 or not slow, slow
 
@@ -294,22 +293,8 @@ def _disk_row(modality: str, ours: Measured, root: Path) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    print(f"\n{'what':<68}{'ours':>8}{'peer':>8}{'ratio':>7}{'limit':>7}{'cpu s':>12}{'rss MiB':>10}")
-    for row in rows:
-        cpu = f"{row['ours_cpu_seconds']}/{row.get('peer_cpu_seconds', '-')}"
-        rss = f"{row.get('ours_peak_rss_mib', '-')}/{row.get('peer_peak_rss_mib', '-')}"
-        figures = f"{row['ours']:>8}{row['peer']:>8}{row['ratio']:>7}{row['limit'] or '-':>7}"
-        print(f"{row['what']:<68}{figures}{cpu:>12}{rss:>10}")
-
-
-def _append(rows: list[dict[str, Any]]) -> None:
-    old = json.loads(TABLE.read_text()) if TABLE.exists() else []
-    kept = [row for row in old if row["what"] not in {new["what"] for new in rows}]
-    TABLE.write_text(json.dumps(kept + rows, indent=1) + "\n")
-
-
-def _make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
+def make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
+    """Make so many images of `edge` by `edge` pixels of 16 bits, of one study; returns the folder."""
     folder.mkdir(parents=True)
     study, series = generate_uid(), generate_uid()
     noise = random.Random(edge)
