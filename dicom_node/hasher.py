@@ -15,22 +15,37 @@ class Digest(Protocol):
 
 
 class Hasher:
-    """One thread that digests for whoever has claimed it; hashlib lets go of the interpreter while it works.
+    """One thread that digests for the instance that has claimed it; hashlib lets go of the interpreter meanwhile.
 
-    It serves one instance at a time: where several arrive at once every core is busy anyway, and handing pieces
-    from thread to thread would only cost.
+    Only an instance that arrives alone is given it: where several do, every core is busy anyway, and handing
+    pieces from thread to thread would only cost.
     """
 
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._claim = threading.Lock()
+        self._lock = threading.Lock()
+        self._arriving = 0
+        self._is_claimed = False
         self._done = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    def enter(self) -> None:
+        """Say that an instance begins to arrive."""
+        with self._lock:
+            self._arriving += 1
+
+    def leave(self, *, claimed: bool) -> None:
+        """Say that it has arrived, or will not; nothing of it may be waiting to be digested."""
+        with self._lock:
+            self._arriving -= 1
+            self._is_claimed = self._is_claimed and not claimed
+
     def claim(self) -> bool:
-        """Take it for one instance, if it is free."""
-        if not self._claim.acquire(blocking=False):
-            return False
+        """Take it for an instance that has entered, if no other is arriving."""
+        with self._lock:
+            if self._is_claimed or self._arriving > 1:
+                return False
+            self._is_claimed = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="hasher", daemon=True)
             self._thread.start()
@@ -41,16 +56,11 @@ class Hasher:
         self._work.put(partial(digest.update, piece))
 
     def wait(self) -> None:
-        """Return when everything handed over has been digested."""
+        """Return when everything handed over has been digested; for the one that has claimed it."""
         self._done.acquire()
         self._work.put(self._done.release)
         with self._done:
             return
-
-    def release(self) -> None:
-        """Give it back, once nothing of the instance is waiting any more."""
-        self.wait()
-        self._claim.release()
 
     def _live(self) -> None:
         while True:

@@ -95,8 +95,8 @@ class Intake:
     def __init__(self, store: PackStore, origin: PackIndex, hasher: Hasher | None = None) -> None:
         self._store = store
         self._origin = origin
-        self._hasher = hasher
-        self._has_hasher = False
+        self._hasher = hasher or Hasher()
+        self._is_arriving = self._has_hasher = False
         self._pack: _OpenPack | None = None
         self._digest = hashlib.sha256()
         self._frame = b""
@@ -121,6 +121,8 @@ class Intake:
         self._digest = hashlib.sha256()
         self._at = pack.end + MEMBER_HEADER_BYTES + len(self._frame)
         self._received_bytes = 0
+        self._hasher.enter()
+        self._is_arriving = True
 
     def write(self, fragment: memoryview) -> None:
         """Append bytes of the data set.
@@ -143,7 +145,7 @@ class Intake:
         """
         if self._pieces:
             self._write_stretch()
-        if self._has_hasher and self._hasher is not None:
+        if self._has_hasher:
             self._hasher.wait()
 
     def commit(self) -> int:
@@ -153,7 +155,7 @@ class Intake:
             OSError: it is not durable. The pack is given up: its file is never written again.
         """
         pack = self._begun()
-        self._return_hasher()
+        self._end_digest()
         size_bytes = len(self._frame) + self._received_bytes
         name = pack.name(self._SOPInstanceUID)
         header = member_header(name, size_bytes, self._digest.hexdigest(), self._frame, pack.mtime)
@@ -171,7 +173,7 @@ class Intake:
 
     def discard(self) -> None:
         """Forget the instance that was begun; what was committed before it stays."""
-        self._return_hasher()
+        self._end_digest()
         self._forget_pieces()
         if self._pack is None:
             return
@@ -200,12 +202,11 @@ class Intake:
         return self._pack
 
     def _digest_piece(self, piece: memoryview) -> None:
-        hasher = self._hasher
-        if hasher is not None and not self._has_hasher and self._received_bytes >= _HASHER_FROM_BYTES:
-            self._has_hasher = hasher.claim()
+        if not self._has_hasher and self._received_bytes >= _HASHER_FROM_BYTES:
+            self._has_hasher = self._hasher.claim()
         self._received_bytes += len(piece)
-        if self._has_hasher and hasher is not None:
-            hasher.update(self._digest, piece)
+        if self._has_hasher:
+            self._hasher.update(self._digest, piece)
         else:
             self._digest.update(piece)
 
@@ -238,10 +239,13 @@ class Intake:
         self._pieces.clear()
         self._stretch_bytes = 0
 
-    def _return_hasher(self) -> None:
-        if self._has_hasher and self._hasher is not None:
-            self._has_hasher = False
-            self._hasher.release()
+    def _end_digest(self) -> None:
+        """Have the digest whole; only then may the pieces go."""
+        if self._has_hasher:
+            self._hasher.wait()
+        if self._is_arriving:
+            self._hasher.leave(claimed=self._has_hasher)
+        self._is_arriving = self._has_hasher = False
 
     def _give_up(self) -> None:
         pack, self._pack = self._pack, None
