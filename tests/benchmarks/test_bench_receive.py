@@ -1,7 +1,7 @@
 """Receiving beside its peers: Huren (fdatasync before every answer, packs), Orthanc, dcmtk's storescp.
 
 storescp neither syncs nor indexes and, as it comes, takes one association after the other; with --fork it takes
-them at once, which is shown for information and has no limit. The last rows are the disk alone, one writer.
+them at once, which is shown for information and has no limit. The last rows are what the machine itself can do.
 
 Run by `make bench`. HUREN_BENCH_RUNS=1 is the quick form; the medians that count are of five alternating runs.
 """
@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -267,30 +268,56 @@ def _report(results: dict[tuple[str, int, str], Measured], root: Path) -> None:
                 "runs": len(ours.rates),
             }
         )
-    rows += [_disk_row(modality, results[(modality, 1, "huren")], root) for modality in SETS]
+    for modality in SETS:
+        rows += _limits_of_the_machine(modality, results[(modality, 1, "huren")], root)
     table.show(rows)
     slow = [row["what"] for row in rows if row["limit"] and row["ratio"] < row["limit"]]
     assert RUNS < 5 or not slow, slow
 
 
-def _disk_row(modality: str, ours: Measured, root: Path) -> dict[str, Any]:
+def _limits_of_the_machine(modality: str, ours: Measured, root: Path) -> list[dict[str, Any]]:
+    """One association beside the disk alone (append + fdatasync) and the loopback alone (copied once)."""
     _, edge, count = SETS[modality]
-    content, path = os.urandom(edge * edge * 2), root / "disk"
+    rates = {
+        "append + fdatasync alone": _disk_rate(edge * edge * 2, count, root / "disk"),
+        "a copy over the loopback alone": _loopback_rate(edge * edge * 2, count),
+    }
+    return [
+        {
+            "what": f"receive {modality}, 1 association, against {name}",
+            "ours": round(ours.median(), 1),
+            "peer": round(rate, 1),
+            "ratio": round(ours.median() / rate, 2),
+            "limit": None,
+            "ours_cpu_seconds": round(statistics.median(ours.cpu_seconds), 2),
+            "runs": len(ours.rates),
+        }
+        for name, rate in rates.items()
+    ]
+
+
+def _disk_rate(size_bytes: int, count: int, path: Path) -> float:
+    content = os.urandom(size_bytes)
     with path.open("wb", buffering=0) as file:
         began = time.perf_counter()
         for _ in range(count):
             file.write(content)
             os.fdatasync(file.fileno())
-        rate = count / (time.perf_counter() - began)
-    return {
-        "what": f"receive {modality}, 1 association, against append + fdatasync alone",
-        "ours": round(ours.median(), 1),
-        "peer": round(rate, 1),
-        "ratio": round(ours.median() / rate, 2),
-        "limit": None,
-        "ours_cpu_seconds": round(statistics.median(ours.cpu_seconds), 2),
-        "runs": len(ours.rates),
-    }
+        return count / (time.perf_counter() - began)
+
+
+def _loopback_rate(size_bytes: int, count: int) -> float:
+    """One way only and without an answer in between; the other end is a thread."""
+    content, buffer = os.urandom(size_bytes), bytearray(1 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as sender, server.accept()[0] as receiver:
+            thread = threading.Thread(target=lambda: [sender.sendall(content) for _ in range(count)])
+            began, left = time.perf_counter(), size_bytes * count
+            thread.start()
+            while left:
+                left -= receiver.recv_into(buffer)
+            thread.join()
+            return count / (time.perf_counter() - began)
 
 
 def make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
