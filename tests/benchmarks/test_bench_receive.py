@@ -309,15 +309,18 @@ def _disk_rate(size_bytes: int, count: int, path: Path) -> float:
 def _loopback_rate(size_bytes: int, count: int) -> float:
     """One way only and without an answer in between; the other end is a thread."""
     content, buffer = os.urandom(size_bytes), bytearray(1 << 20)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as sender, server.accept()[0] as receiver:
-            thread = threading.Thread(target=lambda: [sender.sendall(content) for _ in range(count)])
-            began, left = time.perf_counter(), size_bytes * count
-            thread.start()
-            while left:
-                left -= receiver.recv_into(buffer)
-            thread.join()
-            return count / (time.perf_counter() - began)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as sender,
+        server.accept()[0] as receiver,
+    ):
+        thread = threading.Thread(target=lambda: [sender.sendall(content) for _ in range(count)])
+        began, left = time.perf_counter(), size_bytes * count
+        thread.start()
+        while left:
+            left -= receiver.recv_into(buffer)
+        thread.join()
+        return count / (time.perf_counter() - began)
 
 
 def make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
