@@ -365,6 +365,13 @@ def open_services(
     if not (embed_postgres or embed_s3):
         yield Services(database_url or "", access), None
         return
-    with Embedded(data_dir, own=own, postgres=embed_postgres, s3=embed_s3, on_wait=on_wait) as embedded:
+    with Embedded(
+        data_dir,
+        own=own,
+        postgres=embed_postgres,
+        s3=embed_s3,
+        on_wait=on_wait,
+        wait_seconds=settings.folder_wait_seconds,
+    ) as embedded:
         found = embedded.services
         yield Services(database_url or found.database_url, access or found.s3), embedded
