@@ -46,6 +46,7 @@ def test_sequences_nested_to_the_limit_are_read(reader: HeaderReader, spool: Spo
     assert found.flaws == ()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 1_000, 100_000])
 def test_deeper_sequences_are_refused_within_a_second(reader: HeaderReader, spool: Spool, depth: int) -> None:
     sent = nested(depth)
@@ -63,6 +64,7 @@ def test_a_deflated_data_set_is_read(reader: HeaderReader, spool: Spool) -> None
     assert (found.flaws, found.frames, found.bulk) == ((), (), {})
 
 
+@pytest.mark.alone
 def test_a_deflate_bomb_is_refused(reader: HeaderReader, spool: Spool) -> None:
     squeezed = zlib.compressobj(9, wbits=-15)
     data = b"".join(squeezed.compress(bytes(1 << 20)) for _ in range(300)) + squeezed.flush()
@@ -108,6 +110,7 @@ def test_an_element_that_does_not_fit_its_vr_leaves_the_others_readable(
     assert len(found.frames) == 1
 
 
+@pytest.mark.alone
 def test_a_header_that_takes_too_long_kills_its_child_and_no_other_instance(spool: Spool) -> None:
     endless = inserted(
         plain(PatientID=b"T1"),

@@ -29,6 +29,8 @@ from tests.dicom_node.raw_peer import (
 )
 from tests.needs import need_descriptors
 
+pytestmark = pytest.mark.alone
+
 
 def echo_seconds(node: RunningNode) -> float:
     """How long a good peer takes from connecting to its first stored instance."""
