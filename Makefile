@@ -1,5 +1,6 @@
 # Each target makes .venv itself when it is stale; python3 with venv and pip is all it starts from.
 PYTHON ?= python3
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -29,7 +30,7 @@ up: $(STAMP)
 	@$(BIN)/huren up $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -92,7 +92,7 @@ def up(
 
     例 / example:  huren up --data-dir var --dicom-port 11112 --http-port 8080
     """
-    from catalog.house import House, free_port
+    from catalog.house import House, reserved_port
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
     from dicom_node.signals import stop_on_signals
@@ -100,11 +100,11 @@ def up(
 
     stop = threading.Event()
     stop_on_signals(stop)
-    dicom = free_port(NodeSettings().port if dicom_port is None else dicom_port)
-    http = free_port(ExchangeSettings().http_port if http_port is None else http_port)
-    with open_workplace(
-        data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)
-    ) as place:
+    with (
+        reserved_port(NodeSettings().port if dicom_port is None else dicom_port) as dicom,
+        reserved_port(ExchangeSettings().http_port if http_port is None else http_port) as http,
+        open_workplace(data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)) as place,
+    ):
         house = House(place, _roles(place.data_dir, dicom, http))
         try:
             house.start()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catalog import schema
 from catalog.clock import open_clock
@@ -13,11 +14,13 @@ from catalog.db import open_engine, transaction
 from catalog.embedded import Embedded, Services, open_services
 from catalog.errors import HurenError
 from catalog.items import load_item_list
-from catalog.objects import ObjectStore
 from catalog.reasons import load_reasons
 from catalog.reference import load_reference_data
 from catalog.settings import Settings
 from catalog.vault import open_vault
+
+if TYPE_CHECKING:
+    from catalog.objects import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,10 @@ class Workplace:
         """Return where running processes leave what others read: peers, counters, ports."""
         return self.data_dir / "run"
 
-    def open_store(self, *, workers: int = 4) -> ObjectStore:
+    def open_store(self, *, workers: int = 4) -> "ObjectStore":
         """Return a client of the object store; nothing is asked of it yet."""
+        from catalog.objects import ObjectStore  # a command that asks no store is not to wait for its library
+
         if self.services.s3 is None:
             raise HurenError("未打开对象存储", "The object store was not opened")
         return ObjectStore(self.services.s3, workers=workers)

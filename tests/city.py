@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from catalog import decisions, people, recognition, registry, studies
 from catalog.context import Caller, Catalogue
 from catalog.db import open_engine, transaction
@@ -29,14 +31,17 @@ def id_number(sequence: int, born: date = date(1980, 5, 17)) -> str:
     return body + check_digit(body)
 
 
-def open_catalogue(database_url: str, keys: Path, clock: Callable[[], datetime]) -> Catalogue:
-    """Return a catalogue on a fresh database with the newest schema and the reference data."""
-    engine = open_engine(database_url)
+def prepare(engine: Engine) -> None:
+    """Give an empty database the newest schema and the reference data."""
     migrate(engine)
     with transaction(engine) as session:
         load_reference_data(session)
+
+
+def open_catalogue(database_url: str, keys: Path, clock: Callable[[], datetime]) -> Catalogue:
+    """Return the catalogue of a database that has the newest schema and the reference data."""
     return Catalogue(
-        engine=engine,
+        engine=open_engine(database_url),
         vault=open_vault(keys / "identity.json"),
         items=load_item_list(),
         override_reasons=load_reasons(),

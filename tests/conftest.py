@@ -1,17 +1,30 @@
 """What every test may ask for: real stores, a fresh database, and tools that must be there in CI."""
 
-import os
-import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
+from catalog.db import open_engine
 from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
+from tests.city import prepare
+from tests.needs import find_tool, mount_volume
+from tests.turns import Turns
+
+settings.register_profile("huren", deadline=2000)  # ms an example; what else runs here is no property of ours
+settings.load_profile("huren")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the tests of several workers take turns; xdist gives each worker a folder beside the others'."""
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
 @pytest.fixture(scope="session")
@@ -37,23 +50,45 @@ def s3_store(embedded: Embedded) -> Iterator[ObjectStore]:
         yield store
 
 
+@pytest.fixture(scope="session")
+def template(services: Services) -> str:
+    """Return the name of a database with the newest schema and the reference data, made once and only copied."""
+    name = "template_of_tests"
+    _execute(services, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    engine = open_engine(_address(services, name))
+    prepare(engine)
+    engine.dispose()  # what somebody is connected to cannot be copied
+    return name
+
+
 @pytest.fixture(scope="module")
-def database_url(services: Services) -> Iterator[str]:
-    """Return the address of an empty database of this test module's own."""
-    yield from _fresh_database(services)
+def database_url(services: Services, template: str) -> Iterator[str]:
+    """Return the address of a catalogue of this test module's own: newest schema, reference data, no rows."""
+    yield from _own_database(services, template)
 
 
 @pytest.fixture
-def fresh_database_url(services: Services) -> Iterator[str]:
-    """Return the address of an empty database of this test's own."""
-    yield from _fresh_database(services)
+def fresh_database_url(services: Services, template: str) -> Iterator[str]:
+    """Return the address of a catalogue of this test's own: newest schema, reference data, no rows."""
+    yield from _own_database(services, template)
 
 
-def _fresh_database(services: Services) -> Iterator[str]:
+@pytest.fixture
+def empty_database_url(services: Services) -> Iterator[str]:
+    """Return the address of a database of this test's own that has not even a table."""
+    yield from _own_database(services, "template1")
+
+
+def _own_database(services: Services, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    _execute(services, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield f"{services.database_url.rpartition('/')[0]}/{name}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    _execute(services, create.format(sql.Identifier(name), sql.Identifier(template)))
+    yield _address(services, name)
     _execute(services, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _address(services: Services, database: str) -> str:
+    return f"{services.database_url.rpartition('/')[0]}/{database}"
 
 
 def _execute(services: Services, statement: sql.Composed) -> None:
@@ -64,16 +99,22 @@ def _execute(services: Services, statement: sql.Composed) -> None:
 @pytest.fixture(scope="session")
 def require_tool() -> Callable[[str], str]:
     """Return a function that finds a program: absent, the test is skipped on a laptop and fails in CI."""
-    return _require_tool
+    return find_tool
 
 
-def _require_tool(name: str) -> str:
-    found = shutil.which(
-        name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    )
-    if found is None:
-        missing = f"{name} 未安装 / {name} is not installed"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return str(Path(found))
+@pytest.fixture
+def small_volume() -> Iterator[Callable[[Path, int], Path]]:
+    """Return a function that mounts a volume of so many MiB at a place.
+
+    What holds files open in it must be set up later than this fixture: then it ends before the volume does.
+    """
+    mounted: list[Path] = []
+
+    def mount(place: Path, size_mib: int) -> Path:
+        mount_volume(place, size_mib)
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)

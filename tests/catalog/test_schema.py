@@ -25,8 +25,8 @@ def configuration() -> Config:
     return config
 
 
-def test_migrating_an_empty_database_gives_the_tables_and_nothing_else(fresh_database_url: str) -> None:
-    engine = open_engine(fresh_database_url)
+def test_migrating_an_empty_database_gives_the_tables_and_nothing_else(empty_database_url: str) -> None:
+    engine = open_engine(empty_database_url)
     assert current(engine) is None
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: migrate(engine), range(4)))
@@ -41,8 +41,8 @@ def test_the_revision_this_release_needs_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(configuration()).get_current_head() == NEWEST
 
 
-def test_migrations_can_be_taken_back(fresh_database_url: str) -> None:
-    engine = open_engine(fresh_database_url)
+def test_migrations_can_be_taken_back(empty_database_url: str) -> None:
+    engine = open_engine(empty_database_url)
     migrate(engine)
     config = configuration()
     with engine.begin() as connection:
@@ -52,8 +52,8 @@ def test_migrations_can_be_taken_back(fresh_database_url: str) -> None:
     engine.dispose()
 
 
-def test_reference_data_is_loaded_once_and_stays(fresh_database_url: str) -> None:
-    engine = open_engine(fresh_database_url)
+def test_reference_data_is_loaded_once_and_stays(empty_database_url: str) -> None:
+    engine = open_engine(empty_database_url)
     migrate(engine)
     for _ in range(2):
         with transaction(engine) as session:

@@ -27,6 +27,9 @@ from tests.dicom_node.raw_peer import (
     store_pdus,
     wait_until,
 )
+from tests.needs import need_descriptors
+
+pytestmark = pytest.mark.alone
 
 
 def echo_seconds(node: RunningNode) -> float:
@@ -225,10 +228,9 @@ def _connect_until_refused(port: int) -> list[socket.socket]:
 
 
 def test_more_than_1024_descriptors_are_no_obstacle(tmp_path: Path) -> None:
+    need_descriptors(2500)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard < 2500:
-        pytest.skip("文件描述符上限太低 / the limit of file descriptors is too low")
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1500)]
     try:
         with RunningNode(tmp_path) as node:

@@ -250,31 +250,27 @@ def test_below_the_low_water_mark_nothing_is_begun(tmp_path: Path) -> None:
     spool.check_room()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="挂载 tmpfs 需要 root / mounting a tmpfs needs root")
-def test_a_full_volume_refuses_keeps_what_it_has_and_recovers(tmp_path: Path) -> None:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], check=True)
-    try:
-        spool = Spool(mount / "spool", low_water_bytes=0)
-        intake = spool.intake(ORIGIN)
-        put(intake, "1.2.1", bytes(300_000))
-        (mount / "ballast").write_bytes(bytes(600_000))
-        with pytest.raises(OSError, match="No space"):
-            put(intake, "1.2.2", os.urandom(400_000))
-        intake.discard()
-        (mount / "ballast").unlink()
-        put(intake, "1.2.3", bytes(1000))
-        intake.close()
-        (pack,) = spool.sealed()
-        assert [member.SOPInstanceUID for member in read_pack(pack.path).members] == ["1.2.1", "1.2.3"]
-        marked = Spool(mount / "spool", low_water_bytes=1 << 40)
+def test_a_full_volume_refuses_keeps_what_it_has_and_recovers(
+    small_volume: Callable[[Path, int], Path], tmp_path: Path
+) -> None:
+    volume = small_volume(tmp_path / "small", 1)
+    spool = Spool(volume / "spool", low_water_bytes=0)
+    intake = spool.intake(ORIGIN)
+    put(intake, "1.2.1", bytes(300_000))
+    (volume / "ballast").write_bytes(bytes(600_000))
+    with pytest.raises(OSError, match="No space"):
+        put(intake, "1.2.2", os.urandom(400_000))
+    intake.discard()
+    (volume / "ballast").unlink()
+    put(intake, "1.2.3", bytes(1000))
+    intake.close()
+    (pack,) = spool.sealed()
+    assert [member.SOPInstanceUID for member in read_pack(pack.path).members] == ["1.2.1", "1.2.3"]
+    marked = Spool(volume / "spool", low_water_bytes=1 << 40)
+    marked.check_room()
+    (volume / "ballast").write_bytes(bytes(shutil.disk_usage(volume).free - 8192))
+    with pytest.raises(Unavailable):
         marked.check_room()
-        (mount / "ballast").write_bytes(bytes(shutil.disk_usage(mount).free - 8192))
-        with pytest.raises(Unavailable):
-            marked.check_room()
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 def test_a_write_refused_by_a_file_size_limit_loses_only_its_own_instance(spool: Spool) -> None:

@@ -97,7 +97,7 @@ class Archived:
 
 @contextmanager
 def open_archived(embedded: Embedded, database_url: str, folder: Path) -> Iterator[Archived]:
-    """Yield an archive whose bucket is empty; the database must be migrated by nobody else."""
+    """Yield an archive whose bucket is empty."""
     embedded.wait_s3()
     assert embedded.services.s3 is not None
     catalogue = open_catalogue(database_url, folder, lambda: NOW)

@@ -1,11 +1,9 @@
 """What must hold while a store is down, a disk is full, or everything is killed."""
 
 import json
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -94,6 +92,7 @@ def waiting_without_a_store(running: Running) -> Any:
     return answer if found["object_store"]["state"] == "down" and found["spool"]["packs"] == 1 else None
 
 
+@pytest.mark.alone
 def test_with_the_database_stopped_a_check_says_unknown_within_two_seconds_and_recovers(
     own: Running, folder: Path
 ) -> None:
@@ -126,26 +125,10 @@ def postgres_of(running: Running) -> psutil.Process:
     return next(child for child in children if child.name() == "postgres")
 
 
-@pytest.fixture
-def small_volume(own: Running) -> Iterator[Path]:
-    """The spool on a volume of 4 MiB of its own."""
-    spool = own.data_dir / "spool"
-    spool.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "huren-test", str(spool)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        reason = "no right to mount a small volume / 无权挂载小卷"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    yield spool
-    if own.process is not None:
-        own.stop()
-    subprocess.run(["umount", str(spool)], check=True)
-
-
 def test_a_full_spool_is_answered_with_a700_and_what_was_stored_is_all_there(
-    own: Running, small_volume: Path, folder: Path
+    small_volume: Callable[[Path, int], Path], own: Running, folder: Path
 ) -> None:
+    small_volume(own.data_dir / "spool", 4)
     register(own.start())
     a_study(folder, 150)
     done = huren("send", folder, "--to", f"127.0.0.1:{own.dicom_port}", "--calling", "A_PACS", "--json")
@@ -184,8 +167,8 @@ def test_sigterm_ends_everything_it_started_and_nothing_else(own: Running) -> No
     assert alive == []
 
 
-def test_a_database_of_ones_own_is_migrated_by_command_only(own: Running, fresh_database_url: str) -> None:
-    own.environment = {"HUREN_DATABASE_URL": fresh_database_url}
+def test_a_database_of_ones_own_is_migrated_by_command_only(own: Running, empty_database_url: str) -> None:
+    own.environment = {"HUREN_DATABASE_URL": empty_database_url}
     own.data_dir.mkdir()
     (own.data_dir.parent / "data.log").touch()
     refused = huren("hospital", "list", "--data-dir", own.data_dir, **own.environment)

@@ -1,10 +1,9 @@
 """A small disk recovers by itself: packs the archive has are given up before their time, oldest first."""
 
 import os
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,18 +20,9 @@ pytestmark = pytest.mark.flow
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Iterator[Path]:
+def volume(small_volume: Callable[[Path, int], Path], tmp_path: Path) -> Path:
     """A volume of 8 MiB, whose low-water mark is a fiftieth of it."""
-    place = tmp_path / "volume"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "huren-test", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        reason = "no right to mount a small volume / 无权挂载小卷"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return small_volume(tmp_path / "volume", 8)
 
 
 @pytest.fixture
