@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from dicom_node.admission import Admission
 from dicom_node.association import Association, Node
+from dicom_node.commitment_asked import LateDesk
 from dicom_node.counters import Counters
+from dicom_node.lockout import GUESSES, LOCKED_OUT, Doorkeeper, Lockout
 from dicom_node.peers import PeerDirectory
+from dicom_node.refusals import Refusals
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.tls import open_context
@@ -69,6 +70,11 @@ def open_admission(settings: NodeSettings, path: Path) -> Admission:
     )
 
 
+def open_lockout(settings: NodeSettings, path: Path) -> Lockout:
+    """Open the table of addresses that guessed too often."""
+    return Lockout(path, tries=settings.lockout_tries, seconds=settings.lockout_seconds)
+
+
 def serve(
     settings: NodeSettings,
     directory: PeerDirectory,
@@ -79,13 +85,13 @@ def serve(
     on_ready: Callable[[int], None] | None = None,
     shared_listener: socket.socket | None = None,
     shared_tls_listener: socket.socket | None = None,
-    catalogue: Engine | None = None,
+    database_url: str = "",
 ) -> None:
     """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
 
-    `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics.
-    The shared listeners are ones that other workers accept from too; with a certificate in the settings
-    associations are taken over TLS on a second port. Without a catalogue no commitment can be asked for.
+    `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics,
+    refusals for the audit to `run_root`/refusals. The shared listeners are ones that other workers accept from too; with a certificate in the settings
+    associations are taken over TLS on a second port. Without a database no commitment can be asked for.
 
     Raises:
         OSError: the address, the spool or the run directory cannot be had.
@@ -96,16 +102,21 @@ def serve(
     spool = open_spool(settings, spool_root)
     spool.recover()
     admission = open_admission(settings, run_root / "associations")
+    lockout = open_lockout(settings, run_root / "lockout")
     if shared_listener is None:
         admission.clear()
-    node = Node(settings, directory, spool, admission, Counters(), stop, catalogue)
+        lockout.clear()
+    counters = Counters()
+    desk = LateDesk(database_url, counters) if database_url else None
+    node = Node(settings, Doorkeeper(directory, lockout), spool, admission, counters, stop, desk)
+    gate = Gate(lockout, Refusals(run_root / "refusals"), counters)
     others = settings.workers - 1 if shared_listener else 0
     listener = shared_listener or listen(settings)
     tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None
     try:
-        secured = tls_listener and Acceptor(tls_listener, node, None, others=others, tls=tls)
+        secured = tls_listener and Acceptor(tls_listener, node, gate, None, others=others, tls=tls)
         beside = threading.Thread(target=secured.run) if secured else None
-        acceptor = Acceptor(listener, node, run_root / "metrics", others=others)
+        acceptor = Acceptor(listener, node, gate, run_root / "metrics", others=others)
         if beside:
             beside.start()
         if on_ready is not None:
@@ -117,7 +128,32 @@ def serve(
         for opened in (listener, tls_listener):
             if opened is not None:
                 opened.close()
+        if desk is not None:
+            desk.close()
+        lockout.close()
         admission.close()
+
+
+class Gate:
+    """What follows when somebody was refused: it counts towards a lock-out and is noted for the audit."""
+
+    def __init__(self, lockout: Lockout, refusals: Refusals, counters: Counters) -> None:
+        self._lockout = lockout
+        self._refusals = refusals
+        self._counters = counters
+
+    def note(self, outcome: str, address: str, calling: str) -> None:
+        """Take the outcome of an association."""
+        if outcome not in GUESSES and outcome != LOCKED_OUT:
+            return
+        self._refusals.note(address, calling, outcome)
+        if outcome in GUESSES and self._lockout.count(address):
+            _LOG.error("%s is locked out: too many refusals", address)
+            self._counters.add("lockouts", "begun")
+
+    def write(self) -> None:
+        """Hand what was noted to whoever audits. Raises OSError."""
+        self._refusals.write()
 
 
 class Acceptor:
@@ -130,6 +166,7 @@ class Acceptor:
         self,
         listener: socket.socket,
         node: Node,
+        gate: Gate,
         metrics: Path | None,
         *,
         others: int,
@@ -137,6 +174,7 @@ class Acceptor:
     ) -> None:
         self._listener = listener
         self._node = node
+        self._gate = gate
         self._metrics = metrics
         self._others = others
         self._tls = tls
@@ -192,7 +230,7 @@ class Acceptor:
             sock.close()
             return
         association = Association(sock, address, self._node, self._tls)
-        thread = threading.Thread(target=self._live_out, args=(association,), daemon=True)
+        thread = threading.Thread(target=self._live_out, args=(association, address), daemon=True)
         with self._lock:
             self._live[association] = thread
         try:
@@ -201,9 +239,9 @@ class Acceptor:
             self._forget(association)
             raise
 
-    def _live_out(self, association: Association) -> None:
+    def _live_out(self, association: Association, address: str) -> None:
         try:
-            association.run()
+            self._gate.note(association.run(), address, association.calling)
         finally:
             self._forget(association)
 
@@ -238,8 +276,9 @@ class Acceptor:
             return
         try:
             self._node.counters.write(self._metrics)
+            self._gate.write()
         except OSError as error:
-            _LOG.error("the counters cannot be written: %s", error.strerror)
+            _LOG.error("counters or refusals cannot be written: %s", error.strerror)
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._node.settings.drain_seconds

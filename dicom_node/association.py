@@ -15,8 +15,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
-
 from catalog.errors import NotAllowed, Unavailable
 from dicom_node.admission import Admission, Place
 from dicom_node.command import (
@@ -32,10 +30,11 @@ from dicom_node.command import (
     decode_command,
     encode_response,
 )
-from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments
+from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments, Desk
 from dicom_node.counters import Counters
 from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
+from dicom_node.lockout import Doorkeeper
 from dicom_node.negotiation import ACCEPTED, STORAGE_COMMITMENT, negotiate
 from dicom_node.pack import PackIndex
 from dicom_node.pdu import (
@@ -62,7 +61,7 @@ from dicom_node.pdu import (
     encode_associate_rj,
     encode_command,
 )
-from dicom_node.peers import Peer, PeerDirectory
+from dicom_node.peers import Peer
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.storage import Reception, Storing
@@ -77,15 +76,15 @@ _OVER_LIMIT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every association of a worker shares; `catalogue` is where commitments are asked for, if anywhere."""
+    """What every association of a worker shares; `desk` is where commitments are asked for, if anywhere."""
 
     settings: NodeSettings
-    directory: PeerDirectory
+    directory: Doorkeeper
     spool: Spool
     admission: Admission
     counters: Counters
     stopping: threading.Event
-    catalogue: Engine | None = None
+    desk: Desk | None = None
     hasher: Hasher = field(default_factory=Hasher)
 
 
@@ -134,8 +133,8 @@ class Association:
         self._reception: Reception | None = None
         self._stored = 0
 
-    def run(self) -> None:
-        """Live."""
+    def run(self) -> str:
+        """Live; gives the outcome, as it is counted."""
         began = time.monotonic()
         try:
             outcome = self._live()
@@ -155,6 +154,12 @@ class Association:
             self._wire.bytes_received,
             time.monotonic() - began,
         )
+        return outcome
+
+    @property
+    def calling(self) -> str:
+        """The calling AE title, once it was said."""
+        return self._calling
 
     def wake(self) -> None:
         """Cut the association if it is between messages; from another thread, while the node goes down."""
@@ -187,7 +192,7 @@ class Association:
             return "aborted:too_slow"
         except _NoHandshake as failure:
             _LOG.warning("no TLS with %s: %s", self._address, failure)
-            return "refused:tls_handshake"
+            return "refused:tls_certificate" if "certificate" in str(failure) else "refused:tls_handshake"
         except ConnectionLost:
             if self._node.stopping.is_set():
                 self._end_with(encode_abort(2, 0))
@@ -245,8 +250,6 @@ class Association:
             raise Rejection(1, 2, 2, "protocol_version")
         if request.application_context != APPLICATION_CONTEXT:
             raise Rejection(1, 1, 2, "application_context")
-        if ae_text(request.called) not in self._node.settings.called_ae_titles:
-            raise Rejection(1, 1, 7, "called_ae_unknown")
         if self._node.stopping.is_set():
             raise Rejection(2, 3, 1, "stopping")
         try:
@@ -255,6 +258,9 @@ class Association:
             raise Rejection(1, 1, 3, refusal.code) from None
         except Unavailable:
             raise Rejection(2, 3, 1, "registry_unavailable") from None
+        if ae_text(request.called) not in self._node.settings.called_ae_titles:
+            # Only now: to a stranger every called title must look alike, or ours could be guessed.
+            raise Rejection(1, 1, 7, "called_ae_unknown")
         try:
             if self._place is not None:
                 self._place.claim(peer.hospital_code)
@@ -281,7 +287,7 @@ class Association:
             received="",
         )
         self._intake = self._node.spool.intake(origin, self._node.hasher)
-        self._commitments = Commitments(self._node.catalogue, peer.hospital_code, self._calling)
+        self._commitments = Commitments(self._node.desk, peer.hospital_code, self._calling)
         self._wire.send(encode_associate_ac(request, answers, roles, self._node.settings.max_pdu_bytes))
 
     # Sta6: messages

@@ -13,8 +13,9 @@ from catalog.commitments import Transaction
 from catalog.db import transaction
 from catalog.errors import HurenError, Unavailable
 from dicom_node.command import SUCCESS
-from dicom_node.commitment import STORAGE_COMMITMENT_INSTANCE, encode_event
+from dicom_node.commitment import encode_event
 from dicom_node.commitment_answer import Examiner
+from dicom_node.commitment_asked import STORAGE_COMMITMENT_INSTANCE
 from dicom_node.negotiation import STORAGE_COMMITMENT
 from dicom_node.pdu import MalformedPDU
 from dicom_node.sender import Requestor

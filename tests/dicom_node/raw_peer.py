@@ -40,8 +40,11 @@ class Snapshotless(PeerDirectory):
 class RunningNode:
     """A node in this process, on a free port; a context manager."""
 
-    def __init__(self, root: Path, directory: PeerDirectory | None = None, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, directory: PeerDirectory | None = None, *, database_url: str = "", **settings: Any
+    ) -> None:
         self.root = root
+        self._database_url = database_url
         self.settings = NodeSettings(**{"port": 0, "low_water_bytes": 0, "artim_seconds": 1.0, **settings})
         self.directory = directory or Snapshotless(
             Peer("RAW", "H-A"), Peer("STORESCU", "H-A"), Peer("ECHOSCU", "H-A")
@@ -86,6 +89,7 @@ class RunningNode:
             self.root / "run",
             self.stop,
             on_ready=self._set_port,
+            database_url=self._database_url,
         )
 
     def _set_port(self, port: int) -> None:

@@ -51,7 +51,7 @@ class NodeProcess:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return any("spawn_main" in word for word in process.cmdline())
+        return "dicom_node.worker" in process.cmdline()
     except psutil.Error:
         return False  # it has just ended
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from sqlalchemy import Engine, select, text, update
 
 from catalog import registry
 from catalog.context import Catalogue
-from catalog.db import open_engine, transaction
+from catalog.db import transaction
 from catalog.embedded import Embedded
 from catalog.objects import ObjectStore
 from catalog.tables import Commitment, Pack
@@ -26,7 +27,7 @@ from dicom_node.acceptor import serve
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import CommitmentSettings, Committer
 from dicom_node.peers import Peer, PeerDirectory
-from dicom_node.registry import CatalogueLink
+from dicom_node.registry import look_up_peer
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
 from dicom_node.spool import Spool
@@ -222,14 +223,16 @@ def catalogue(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def site(embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, tmp_path: Path) -> Iterator[Site]:
+def site(
+    embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, database_url: str, tmp_path: Path
+) -> Iterator[Site]:
     access = embedded.services.s3
     assert access is not None
     with transaction(catalogue.engine) as session:
         session.execute(text("set local session_replication_role = replica"))  # the append-only guards off
         session.execute(text("truncate study, pack, conflict, commitment cascade"))
         session.execute(text("update peer set host = null, port = null"))
-    with open_proxy(access.address) as proxy, listening_node(tmp_path, catalogue.engine) as port:
+    with open_proxy(access.address) as proxy, listening_node(tmp_path, database_url) as port:
         own = replace(access, endpoint=proxy.endpoint, bucket=f"commit-{uuid4().hex}")
         with ObjectStore(own, read_seconds=3) as store:
             store.ensure_bucket()
@@ -239,14 +242,14 @@ def site(embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, tmp_pa
 
 
 @contextmanager
-def listening_node(root: Path, engine: Engine, directory: PeerDirectory | None = None) -> Iterator[int]:
+def listening_node(root: Path, database_url: str, directory: PeerDirectory | None = None) -> Iterator[int]:
     stop, ready, ports = threading.Event(), threading.Event(), list[int]()
     settings = NodeSettings(port=0, low_water_bytes=0, artim_seconds=1.0)
-    known = directory or PeerDirectory(None, CatalogueLink(engine).look_up)
+    known = directory or PeerDirectory(None, partial(look_up_peer, database_url))
     thread = threading.Thread(
         target=serve,
         args=(settings, known, root / "spool", root / "run", stop),
-        kwargs={"on_ready": lambda port: (ports.append(port), ready.set()), "catalogue": engine},
+        kwargs={"on_ready": lambda port: (ports.append(port), ready.set()), "database_url": database_url},
     )
     thread.start()
     assert ready.wait(10)
@@ -511,7 +514,7 @@ def test_the_scu_role_is_accepted_as_proposed(site: Site) -> None:
 
 
 def test_with_the_database_down_nothing_is_promised(tmp_path: Path) -> None:
-    nowhere = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
     with listening_node(
         tmp_path, nowhere, PeerDirectory(None, {"H-A_PACS": Peer("H-A_PACS", "H-A")}.get)
     ) as port:
