@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,8 @@ from dicom_node.admission import Admission
 from dicom_node.association import Association, Node
 from dicom_node.commitment_asked import LateDesk
 from dicom_node.counters import Counters
-from dicom_node.lockout import GUESSES, LOCKED_OUT, Doorkeeper, Lockout
+from dicom_node.gate import Gate
 from dicom_node.peers import PeerDirectory
-from dicom_node.refusals import Refusals
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.tls import open_context
@@ -26,10 +26,15 @@ _LOG = logging.getLogger("huren.dicom_node")
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 2.0
 _RECOVERY_SECONDS = 60.0
-_BACKLOG = 512
+_BACKLOG = (
+    4096  # the kernel cuts it to net.core.somaxconn; a full queue costs a good peer seconds (SYN again)
+)
 _COURTESY_TICKS, _COURTESY_SECONDS = 10, 0.001
-# Connections over the limit still get an answer with a reason, as long as there are not absurdly many of them.
+_RUSH = 16  # so many connections within a tick are a crowd, taken as fast as possible
+# Connections over the limit still get an answer with a reason, as long as there are not absurdly many of them;
+# of one address fewer, or its crowd would leave no room for a good peer's connection.
 _ANSWERED_OVER_LIMIT = 64
+_ANSWERED_OVER_ADDRESS_LIMIT = 16
 
 
 def listen(settings: NodeSettings, port: int | None = None) -> socket.socket:
@@ -70,11 +75,6 @@ def open_admission(settings: NodeSettings, path: Path) -> Admission:
     )
 
 
-def open_lockout(settings: NodeSettings, path: Path) -> Lockout:
-    """Open the table of addresses that guessed too often."""
-    return Lockout(path, tries=settings.lockout_tries, seconds=settings.lockout_seconds)
-
-
 def serve(
     settings: NodeSettings,
     directory: PeerDirectory,
@@ -102,21 +102,20 @@ def serve(
     spool = open_spool(settings, spool_root)
     spool.recover()
     admission = open_admission(settings, run_root / "associations")
-    lockout = open_lockout(settings, run_root / "lockout")
+    counters = Counters()
+    gate = Gate(directory, settings, run_root, counters)
     if shared_listener is None:
         admission.clear()
-        lockout.clear()
-    counters = Counters()
+        gate.clear()
     desk = LateDesk(database_url, counters) if database_url else None
-    node = Node(settings, Doorkeeper(directory, lockout), spool, admission, counters, stop, desk)
-    gate = Gate(lockout, Refusals(run_root / "refusals"), counters)
+    node = Node(settings, gate, spool, admission, counters, stop, desk)
     others = settings.workers - 1 if shared_listener else 0
     listener = shared_listener or listen(settings)
     tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None
     try:
-        secured = tls_listener and Acceptor(tls_listener, node, gate, None, others=others, tls=tls)
+        secured = tls_listener and Acceptor(tls_listener, node, None, others=others, tls=tls)
         beside = threading.Thread(target=secured.run) if secured else None
-        acceptor = Acceptor(listener, node, gate, run_root / "metrics", others=others)
+        acceptor = Acceptor(listener, node, run_root / "metrics", others=others)
         if beside:
             beside.start()
         if on_ready is not None:
@@ -130,30 +129,8 @@ def serve(
                 opened.close()
         if desk is not None:
             desk.close()
-        lockout.close()
+        gate.close()
         admission.close()
-
-
-class Gate:
-    """What follows when somebody was refused: it counts towards a lock-out and is noted for the audit."""
-
-    def __init__(self, lockout: Lockout, refusals: Refusals, counters: Counters) -> None:
-        self._lockout = lockout
-        self._refusals = refusals
-        self._counters = counters
-
-    def note(self, outcome: str, address: str, calling: str) -> None:
-        """Take the outcome of an association."""
-        if outcome not in GUESSES and outcome != LOCKED_OUT:
-            return
-        self._refusals.note(address, calling, outcome)
-        if outcome in GUESSES and self._lockout.count(address):
-            _LOG.error("%s is locked out: too many refusals", address)
-            self._counters.add("lockouts", "begun")
-
-    def write(self) -> None:
-        """Hand what was noted to whoever audits. Raises OSError."""
-        self._refusals.write()
 
 
 class Acceptor:
@@ -166,7 +143,6 @@ class Acceptor:
         self,
         listener: socket.socket,
         node: Node,
-        gate: Gate,
         metrics: Path | None,
         *,
         others: int,
@@ -174,14 +150,16 @@ class Acceptor:
     ) -> None:
         self._listener = listener
         self._node = node
-        self._gate = gate
         self._metrics = metrics
         self._others = others
         self._tls = tls
         self._live: dict[Association, threading.Thread] = {}
+        self._from: Counter[str] = Counter()  # address → how many of the live ones
         self._lock = threading.Lock()
         self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        now = time.monotonic()
+        now = self._tick_began = time.monotonic()
+        self._accepted = 0  # since the tick began
+        self._was_rush = False  # in the tick before
         self._housekeeping_at, self._recovery_at = now + _HOUSEKEEPING_SECONDS, now + _RECOVERY_SECONDS
 
     def run(self) -> None:
@@ -200,14 +178,26 @@ class Acceptor:
 
     def _is_least_busy(self) -> bool:
         """Leave a connection for a moment to the workers that have fewer; `False` once they had their chance."""
+        if self._is_rush():
+            return True
         for _ in range(_COURTESY_TICKS):
-            elsewhere = self._node.admission.count() - len(self._live)
-            if len(self._live) * self._others <= elsewhere:
+            own, elsewhere = self._node.admission.shares()
+            with self._lock:
+                own += sum(1 for association in self._live if not association.is_placed)
+            if own * self._others <= elsewhere:
                 return True
             time.sleep(_COURTESY_SECONDS)
         return False
 
+    def _is_rush(self) -> bool:
+        now = time.monotonic()
+        if now - self._tick_began > _TICK_SECONDS:
+            self._was_rush = self._accepted >= _RUSH
+            self._tick_began, self._accepted = now, 0
+        return self._was_rush or self._accepted >= _RUSH
+
     def _accept(self) -> None:
+        self._accepted += 1
         try:
             sock, address = self._listener.accept()
         except (BlockingIOError, ConnectionError):
@@ -225,7 +215,7 @@ class Acceptor:
             sock.close()
 
     def _start(self, sock: socket.socket, address: str) -> None:
-        if len(self._live) >= self._node.settings.max_associations + _ANSWERED_OVER_LIMIT:
+        if self._is_flooded(address):
             self._node.counters.add("associations", "refused:flood")
             sock.close()
             return
@@ -233,21 +223,32 @@ class Acceptor:
         thread = threading.Thread(target=self._live_out, args=(association, address), daemon=True)
         with self._lock:
             self._live[association] = thread
+            self._from[address] += 1
         try:
             thread.start()
         except RuntimeError:
-            self._forget(association)
+            self._forget(association, address)
             raise
+
+    def _is_flooded(self, address: str) -> bool:
+        settings = self._node.settings
+        return (
+            self._from[address] >= settings.max_associations_per_address + _ANSWERED_OVER_ADDRESS_LIMIT
+            or len(self._live) >= settings.max_associations + _ANSWERED_OVER_LIMIT
+        )
 
     def _live_out(self, association: Association, address: str) -> None:
         try:
-            self._gate.note(association.run(), address, association.calling)
+            association.run()
         finally:
-            self._forget(association)
+            self._forget(association, address)
 
-    def _forget(self, association: Association) -> None:
+    def _forget(self, association: Association, address: str) -> None:
         with self._lock:
             self._live.pop(association, None)
+            self._from[address] -= 1
+            if not self._from[address]:
+                del self._from[address]
 
     def _refuse_for_want_of_descriptors(self, error: OSError) -> None:
         # The connection at the head of the queue would wake us for ever: the spare descriptor lets us close it.
@@ -276,7 +277,7 @@ class Acceptor:
             return
         try:
             self._node.counters.write(self._metrics)
-            self._gate.write()
+            self._node.gate.write()
         except OSError as error:
             _LOG.error("counters or refusals cannot be written: %s", error.strerror)
 

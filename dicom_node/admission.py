@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from catalog.errors import Unavailable
@@ -30,10 +31,10 @@ class Admission:
         Raises:
             Unavailable: the limit in total (`limit_total`) or of the address (`limit_address`) is reached.
         """
-        total, per_address, _ = self._limits
+        per_address = self._limits[1]
         key = _key(address)
         with self._shared.locked():
-            slots = list(_SLOT.iter_unpack(self._table[: total * _SLOT.size]))
+            slots = list(self._slots())
             free = next((number for number, slot in enumerate(slots) if slot[0] == 0), None)
             if free is None:
                 raise _limit("limit_total")
@@ -50,8 +51,7 @@ class Admission:
         """
         key = _key(hospital)
         with self._shared.locked():
-            slots = _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size])
-            if sum(1 for slot in slots if slot[0] and slot[2] == key) >= self._limits[2]:
+            if sum(1 for slot in self._slots() if slot[0] and slot[2] == key) >= self._limits[2]:
                 raise _limit("limit_hospital")
             _SLOT.pack_into(self._table, number * _SLOT.size, self._pid, address_key, key)
 
@@ -73,7 +73,15 @@ class Admission:
 
     def count(self) -> int:
         """Give the number of places taken."""
-        return sum(1 for slot in _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size]) if slot[0])
+        return sum(1 for slot in self._slots() if slot[0])
+
+    def shares(self) -> tuple[int, int]:
+        """Give the number of places this process has, and that of the others together."""
+        own = sum(1 for slot in self._slots() if slot[0] == self._pid)
+        return own, self.count() - own
+
+    def _slots(self) -> Iterator[tuple[int, ...]]:
+        return _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size])
 
     def close(self) -> None:
         """Unmap the table."""

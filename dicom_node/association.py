@@ -32,9 +32,9 @@ from dicom_node.command import (
 )
 from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments, Desk
 from dicom_node.counters import Counters
+from dicom_node.gate import Gate
 from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
-from dicom_node.lockout import Doorkeeper
 from dicom_node.negotiation import ACCEPTED, STORAGE_COMMITMENT, negotiate
 from dicom_node.pack import PackIndex
 from dicom_node.pdu import (
@@ -79,7 +79,7 @@ class Node:
     """What every association of a worker shares; `desk` is where commitments are asked for, if anywhere."""
 
     settings: NodeSettings
-    directory: Doorkeeper
+    gate: Gate
     spool: Spool
     admission: Admission
     counters: Counters
@@ -113,6 +113,7 @@ class Association:
     ) -> None:
         settings = node.settings
         self.waiting = False  # between messages, so it may be cut when the node goes down
+        self.is_placed = False  # the table of associations knows of it, or has no room
         self._node = node
         self._address = address
         self._tls = tls
@@ -133,8 +134,8 @@ class Association:
         self._reception: Reception | None = None
         self._stored = 0
 
-    def run(self) -> str:
-        """Live; gives the outcome, as it is counted."""
+    def run(self) -> None:
+        """Live."""
         began = time.monotonic()
         try:
             outcome = self._live()
@@ -154,12 +155,6 @@ class Association:
             self._wire.bytes_received,
             time.monotonic() - began,
         )
-        return outcome
-
-    @property
-    def calling(self) -> str:
-        """The calling AE title, once it was said."""
-        return self._calling
 
     def wake(self) -> None:
         """Cut the association if it is between messages; from another thread, while the node goes down."""
@@ -180,8 +175,10 @@ class Association:
             return self._serve_messages()
         except Rejection as rejection:
             _LOG.warning("rejected %s from %s: %s", self._calling, self._address, rejection.label)
+            outcome = f"rejected:{rejection.label}"
+            self._node.gate.note(outcome, self._address, self._calling)
             self._end_with(rejection.pdu)
-            return f"rejected:{rejection.label}"
+            return outcome
         except MalformedPDU as error:
             _LOG.warning("aborting %s from %s: %s", self._calling, self._address, error)
             self._end_with(encode_abort(error.source, error.reason))
@@ -192,7 +189,9 @@ class Association:
             return "aborted:too_slow"
         except _NoHandshake as failure:
             _LOG.warning("no TLS with %s: %s", self._address, failure)
-            return "refused:tls_certificate" if "certificate" in str(failure) else "refused:tls_handshake"
+            outcome = f"refused:tls_{'certificate' if 'certificate' in str(failure) else 'handshake'}"
+            self._node.gate.note(outcome, self._address, self._calling)
+            return outcome
         except ConnectionLost:
             if self._node.stopping.is_set():
                 self._end_with(encode_abort(2, 0))
@@ -242,6 +241,8 @@ class Association:
             self._place = self._node.admission.enter(self._address)
         except Unavailable as limit:
             return limit.code
+        finally:
+            self.is_placed = True
         return ""
 
     def _admit(self, request: AssociateRequest) -> Peer:
@@ -253,7 +254,7 @@ class Association:
         if self._node.stopping.is_set():
             raise Rejection(2, 3, 1, "stopping")
         try:
-            peer = self._node.directory.find(self._calling, self._address, self._certificate)
+            peer = self._node.gate.find(self._calling, self._address, self._certificate)
         except NotAllowed as refusal:
             raise Rejection(1, 1, 3, refusal.code) from None
         except Unavailable:

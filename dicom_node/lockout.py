@@ -1,8 +1,4 @@
-"""Whoever guesses is shut out: refusals counted per address, over all workers of a node.
-
-An address may be a whole hospital behind one router. Shut out is therefore only what could be a guess that hit:
-a peer bound to the address or to a certificate, or let in from there before, still comes in.
-"""
+"""Whoever guesses is shut out: refusals counted per address, over all workers of a node."""
 
 import hashlib
 import ipaddress
@@ -11,21 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from catalog.errors import NotAllowed
-from dicom_node.peers import Peer, PeerDirectory
 from dicom_node.shared_table import SharedTable
 
-# What counts as a guess, by the outcome of the association.
-GUESSES: Final = frozenset(
-    {
-        "rejected:called_ae_unknown",
-        "rejected:calling_ae_unknown",
-        "rejected:calling_address_unknown",
-        "rejected:calling_certificate_unknown",
-        "refused:tls_certificate",
-    }
-)
-LOCKED_OUT: Final = "rejected:locked_out"  # does not count: a device kept out beside a guesser may ask again
 _SLOT: Final = struct.Struct("=QddQ")  # key, since and until (monotonic seconds, one clock for all), refusals
 _SLOTS: Final = 4096
 _NEIGHBOURS: Final = 8  # a key lives in one of so many slots; the one unused for longest makes room
@@ -90,32 +73,6 @@ class Lockout:
         return next(
             (slot for slot in slots if slot[1][0] == key), min(slots, key=lambda slot: max(slot[1][1:3]))
         )
-
-
-class Doorkeeper:
-    """The directory of peers with the lock-out before it."""
-
-    def __init__(self, directory: PeerDirectory, lockout: Lockout) -> None:
-        self._directory = directory
-        self._lockout = lockout
-
-    def find(self, ae_title: str, address: str, certificate: str | None = None) -> Peer:
-        """Give the peer as the directory does, unless the address is shut out and this may be a guess.
-
-        Raises:
-            NotAllowed: as the directory, or `locked_out`.
-            Unavailable: the registry cannot be asked now.
-        """
-        is_out = self._lockout.is_out(address)
-        peer = self._directory.find(ae_title, address, certificate, ask=not is_out)
-        is_known = self._lockout.knows(ae_title, address)
-        if is_out and not (is_known or certificate or peer.addresses):
-            raise NotAllowed(
-                "该地址尝试过多,暂停接入", "too many refusals from this address", code="locked_out"
-            )
-        if not is_known:
-            self._lockout.remember(ae_title, address)
-        return peer
 
 
 def _network(address: str) -> str:

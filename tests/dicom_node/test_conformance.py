@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from pynetdicom import sop_class
 
 import dicom_node
-from dicom_node import admission, association, command, lockout, part10, peers
+from dicom_node import admission, association, command, gate, part10, peers
 from dicom_node.negotiation import ACCEPTED, negotiate
 from dicom_node.pdu import APPLICATION_CONTEXT, AssociateRequest, ProposedContext
 from dicom_node.settings import NodeSettings
@@ -87,7 +87,7 @@ def test_the_rejections_are_those_the_code_makes() -> None:
             made.add(tuple(str(ast.literal_eval(number)) for number in call.args[:3]))
     rows = table("result")
     assert {tuple(row[:3]) for row in rows} == made
-    sources = "".join(map(inspect.getsource, (association, admission, lockout, peers)))
+    sources = "".join(map(inspect.getsource, (association, admission, gate, peers)))
     assert [row[3] for row in rows if f'"{row[3]}"' not in sources] == []
     codes = {
         keyword.value.value
