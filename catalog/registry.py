@@ -76,10 +76,11 @@ def add_peer(
     *,
     host: str = "",
     port: int = 0,
+    tls: bool = False,
 ) -> None:
     """Let an AE title send for a hospital, from anywhere or from the given networks only.
 
-    `host` and `port`, where it takes storage commitment reports, may also be given later or anew.
+    `host`, `port` and `tls`, where and how it takes storage commitment reports, may also be given later or anew.
 
     Raises InvalidInput for a title outside PS3.5 6.2 (1 to 16 printable ASCII characters, no backslash)
     or a malformed network or listening address, Conflict where another hospital has the title.
@@ -100,6 +101,7 @@ def add_peer(
         )
     if host or port:
         peer.host, peer.port = _listening_address(host, port)
+        peer.tls = tls
 
 
 def set_certificates(

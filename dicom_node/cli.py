@@ -12,10 +12,12 @@ from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import Committer
+from dicom_node.counters import Counters, keep_writing
 from dicom_node.refusal_audit import keep_auditing
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
 from dicom_node.signals import stop_on_signals
+from dicom_node.tls import open_outbound
 
 
 def ship(
@@ -53,13 +55,16 @@ def ship(
 
 def _start_committer(place: Workplace, store: ObjectStore, shipper: Shipper, stop: threading.Event) -> None:
     """Decide and report storage commitments beside the shipping, which knows what is still to come."""
-    engine = place.catalogue.engine
+    engine, settings, counters = place.catalogue.engine, NodeSettings.read(), Counters()
     committer = Committer(
         engine,
         Examiner(engine, store),
-        NodeSettings.read().called_ae_titles[0],
+        settings.called_ae_titles[0],
         oldest_waiting_seconds=lambda: shipper.backlog()[2],
+        tls=open_outbound(settings),
+        counters=counters,
     )
+    keep_writing(counters, place.run_dir / "metrics", "committer-", stop)
     threading.Thread(target=committer.run, args=(stop,), daemon=True).start()
 
 

@@ -1,6 +1,6 @@
 """A whole node as its own process, supervisor and workers: `python -m tests.dicom_node.node_process ROOT`.
 
-The settings are in the environment. RAW, STORESCU, DRIP1 and DRIP2 may send from anywhere, GOOD from 127.0.0.2; a snapshot of peers
+With `ROOT PORT WORKERS` it makes small packs, else the settings are in the environment. RAW, STORESCU, DRIP1 and DRIP2 may send from anywhere, GOOD from 127.0.0.2; a snapshot of peers
 that is there already stays.
 """
 
@@ -30,14 +30,15 @@ _PEERS = (
     Peer("GOOD", "H-G", (ip_network("127.0.0.2"),)),
 )
 
+_SMALL: dict[str, Any] = {"low_water_bytes": 0, "pack_limit_bytes": 2 << 20}
+
 
 class NodeProcess:
     """A node in a process group of its own; `settings` are NodeSettings' own names."""
 
     def __init__(self, root: Path, port: int = 0, workers: int = 2, **settings: Any) -> None:
         self.root = root
-        small = {"low_water_bytes": 0, "pack_limit_bytes": 2 << 20}
-        self.settings = NodeSettings(**{"port": port, "workers": workers, **small, **settings})
+        self.settings = NodeSettings(**{"port": port, "workers": workers, **_SMALL, **settings})
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.dicom_node.node_process", str(root)],
             cwd=REPOSITORY,
@@ -77,15 +78,16 @@ def _is_worker(process: psutil.Process) -> bool:
         return False  # it has just ended
 
 
-def main(root: Path) -> None:
+def main(root: Path, settings: NodeSettings) -> None:
     """Run until SIGTERM; says `ready PORT` on standard output."""
     stop = threading.Event()
     stop_on_signals(stop)
     if not (root / "peers.json").exists():
         write_snapshot(root / "peers.json", _PEERS)
-    plan = WorkerPlan(NodeSettings.read(), root / "spool", root / "run", root / "peers.json")
+    plan = WorkerPlan(settings, root / "spool", root / "run", root / "peers.json")
     run_workers(plan, stop, on_ready=lambda bound: print("ready", bound, flush=True))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    told = dict(zip(("port", "workers"), map(int, sys.argv[2:]), strict=False))
+    main(Path(sys.argv[1]), NodeSettings(**told, **_SMALL) if told else NodeSettings.read())
