@@ -16,7 +16,7 @@ from catalog.logs import set_up_logging
 
 ELSEWHERE: Final = {
     "demo": "exchange.demo:demo",
-    "node": "dicom_node.cli:node",
+    "node": "dicom_node.cli_node:node",
     "ship": "dicom_node.cli:ship",
     "api": "exchange.cli:api",
     "migrate": "catalog.cli:migrate",
@@ -101,7 +101,7 @@ def up(
     stop = threading.Event()
     stop_on_signals(stop)
     with (
-        reserved_port(NodeSettings().port if dicom_port is None else dicom_port) as dicom,
+        reserved_port(NodeSettings.read().port if dicom_port is None else dicom_port) as dicom,
         reserved_port(ExchangeSettings().http_port if http_port is None else http_port) as http,
         open_workplace(data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)) as place,
     ):

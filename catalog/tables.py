@@ -101,6 +101,7 @@ class Peer(Base):
     certificates: Mapped[list[str]] = mapped_column(server_default="{}")
     host: Mapped[str | None]
     port: Mapped[int | None] = mapped_column(Integer)
+    tls: Mapped[bool] = mapped_column(server_default="false")  # how it listens
     active: Mapped[bool] = mapped_column(server_default="true")
 
 

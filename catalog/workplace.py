@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog import schema
+from catalog import folders, schema
 from catalog.clock import open_clock
 from catalog.context import Catalogue
 from catalog.db import open_engine, transaction
@@ -36,12 +36,12 @@ class Workplace:
     @property
     def spool_dir(self) -> Path:
         """Return where received packs wait."""
-        return self.data_dir / "spool"
+        return folders.spool_dir(self.data_dir)
 
     @property
     def run_dir(self) -> Path:
         """Return where running processes leave what others read: peers, counters, ports."""
-        return self.data_dir / "run"
+        return folders.run_dir(self.data_dir)
 
     def open_store(self, *, workers: int = 4) -> "ObjectStore":
         """Return a client of the object store; nothing is asked of it yet."""

@@ -51,7 +51,7 @@ def scrub(
     例 / example:  huren scrub --data-dir var --rate-mb 50
     """
     with _at_the_archive(data_dir) as (place, store, stop):
-        spool = open_spool(NodeSettings(), place.spool_dir)
+        spool = open_spool(NodeSettings.read(), place.spool_dir)
         with _byte_progress(named_bytes(place.catalogue, after=after), hidden=json) as on_bytes:
             limit = rate_mb and rate_mb * _BYTES_PER_MB
             with Repair(spool, store, place.catalogue) as repair:

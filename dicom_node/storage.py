@@ -14,7 +14,7 @@ from dicom_node.command import (
     Command,
 )
 from dicom_node.intake import Intake
-from dicom_node.negotiation import STORAGE_CLASSES
+from dicom_node.sop_classes import STORAGE_CLASSES
 
 _LOG = logging.getLogger("huren.dicom_node")
 

@@ -28,8 +28,10 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from catalog.embedded_child import free_ports
 from dicom_node.spool import Spool, read_pack
 from tests.benchmarks import table
+from tests.processes import use
 
 RUNS = int(os.environ.get("HUREN_BENCH_RUNS", "5"))
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -114,17 +116,17 @@ def _measure(server: str, folders: list[Path], root: Path, measured: Measured) -
         _touch_memory(
             root / "ballast", sum(path.stat().st_size for folder in folders for path in folder.iterdir())
         )
-        idle_cpu, _ = _consumption(process)
+        idle_cpu = use(process).cpu_seconds
         began = time.perf_counter()
         senders = [_send(folder, port, called) for folder in folders]
         codes = [sender.wait() for sender in senders]
         seconds = time.perf_counter() - began
         assert codes == [0] * len(folders), f"{server} did not take everything"
-        cpu, rss = _consumption(process)
+        used = use(process)
     assert COUNTERS[server](data) == count, f"{server} lost something"
     measured.rates.append(count / seconds)
-    measured.cpu_seconds.append(cpu - idle_cpu)
-    measured.peak_rss_mib.append(rss)
+    measured.cpu_seconds.append(used.cpu_seconds - idle_cpu)
+    measured.peak_rss_mib.append(used.peak_rss_mib)
 
 
 def _touch_memory(path: Path, size_bytes: int) -> None:
@@ -139,24 +141,6 @@ def _touch_memory(path: Path, size_bytes: int) -> None:
 def _send(folder: Path, port: int, called: str) -> "subprocess.Popen[bytes]":
     command = ["storescu", "--max-send-pdu", "131072", "-R", "+sd", "-aec", called, "127.0.0.1", str(port)]
     return subprocess.Popen([*command, str(folder)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-
-
-def _consumption(process: psutil.Process) -> tuple[float, float]:
-    """CPU seconds so far and peak RSS in MiB of a server and its children, ended ones included where waited for."""
-    parts = [_consumption_of(one) for one in [process, *process.children(recursive=True)]]
-    times = process.cpu_times()
-    ended = times.children_user + times.children_system
-    return sum(cpu for cpu, _ in parts) + ended, sum(rss for _, rss in parts)
-
-
-def _consumption_of(process: psutil.Process) -> tuple[float, float]:
-    try:
-        times = process.cpu_times()
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except (psutil.Error, FileNotFoundError, ProcessLookupError):
-        return 0.0, 0.0  # a child that has just ended
-    peak = status.partition("VmHWM:")[2].split()[:1]
-    return times.user + times.system, int(peak[0]) / 1024 if peak else 0.0
 
 
 @contextmanager
@@ -185,15 +169,9 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     raise AssertionError(f"{process.args} does not come up")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _huren(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     process = subprocess.Popen(
         [sys.executable, "-c", NODE, str(root), str(port)],
         stdout=subprocess.PIPE,
@@ -210,7 +188,7 @@ def _huren(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
 
 @contextmanager
 def _orthanc(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     configuration = {
         "DicomAet": "ORTHANC",
         "DicomPort": port,
@@ -226,7 +204,7 @@ def _orthanc(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
 
 @contextmanager
 def _storescp(root: Path, *options: str) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     (root / "in").mkdir()
     command = ["storescp", *options, "--max-pdu", "131072", "-od", str(root / "in"), str(port)]
     with _running(command, port) as process:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,44 +15,10 @@ import pytest
 
 from dicom_node.pack import digest_holds
 from dicom_node.spool import Spool, read_pack
+from tests.dicom_node.node_process import REPOSITORY, NodeProcess
 from tests.dicom_node.raw_peer import RawPeer, wait_until
 
-REPOSITORY = Path(__file__).parents[2]
 CYCLES = int(os.environ.get("HUREN_KILL_CYCLES", "25"))
-
-
-class NodeProcess:
-    """A node in a process group of its own."""
-
-    def __init__(self, root: Path, port: int = 0, workers: int = 2) -> None:
-        self.root = root
-        command = [sys.executable, "-m", "tests.dicom_node.node_process", str(root), str(port), str(workers)]
-        self.process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline().split()[1])
-
-    def workers(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
-
-    def kill_all(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-
-    def stop(self) -> float:
-        """End it by SIGTERM; gives the seconds that took."""
-        began = time.monotonic()
-        self.process.terminate()
-        self.process.communicate(timeout=15)
-        return time.monotonic() - began
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return any("spawn_main" in word for word in process.cmdline())
-    except psutil.Error:
-        return False  # it has just ended
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dicom_node.acceptor import serve
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import CommitmentSettings, Committer
 from dicom_node.peers import PeerDirectory
-from dicom_node.registry import CatalogueLink
+from dicom_node.registry import look_up_peer
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper
 from dicom_node.spool import Spool
@@ -204,14 +205,14 @@ class Site:
 
 
 @contextmanager
-def listening_node(root: Path, engine: Engine, directory: PeerDirectory | None = None) -> Iterator[int]:
+def listening_node(root: Path, database_url: str, directory: PeerDirectory | None = None) -> Iterator[int]:
     stop, ready, ports = threading.Event(), threading.Event(), list[int]()
     settings = NodeSettings(port=0, low_water_bytes=0, artim_seconds=1.0)
-    known = directory or PeerDirectory(None, CatalogueLink(engine).look_up)
+    known = directory or PeerDirectory(None, partial(look_up_peer, database_url))
     thread = threading.Thread(
         target=serve,
         args=(settings, known, root / "spool", root / "run", stop),
-        kwargs={"on_ready": lambda port: (ports.append(port), ready.set()), "catalogue": engine},
+        kwargs={"on_ready": lambda port: (ports.append(port), ready.set()), "database_url": database_url},
     )
     thread.start()
     assert ready.wait(10)

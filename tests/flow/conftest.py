@@ -92,7 +92,9 @@ def harbour(
 
 
 @pytest.fixture
-def site(embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, tmp_path: Path) -> Iterator[Site]:
+def site(
+    embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, database_url: str, tmp_path: Path
+) -> Iterator[Site]:
     """A node, a shipper and what commits, with an empty spool, an empty bucket and nothing asked yet."""
     access = embedded.services.s3
     assert access is not None
@@ -100,7 +102,7 @@ def site(embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, tmp_pa
         session.execute(text("set local session_replication_role = replica"))  # the append-only guards off
         session.execute(text("truncate study, pack, conflict, commitment cascade"))
         session.execute(text("update peer set host = null, port = null"))
-    with open_proxy(access.address) as proxy, listening_node(tmp_path, catalogue.engine) as port:
+    with open_proxy(access.address) as proxy, listening_node(tmp_path, database_url) as port:
         own = replace(access, endpoint=proxy.endpoint, bucket=f"commit-{uuid4().hex}")
         with ObjectStore(own, read_seconds=3) as store:
             store.ensure_bucket()

@@ -16,8 +16,10 @@ from tests.flow.running import until
 
 
 @contextmanager
-def running(program: str, folder: Path, modalities: dict[str, list[Any]], ae_title: str) -> Iterator[str]:
-    """Run Orthanc in `folder` and yield its HTTP address."""
+def running(
+    program: str, folder: Path, modalities: dict[str, Any], ae_title: str, **settings: str
+) -> Iterator[str]:
+    """Run Orthanc in `folder`, with more of its own settings if told, and yield its HTTP address."""
     http_port, dicom_port = free_ports(2)
     home = folder / "orthanc"
     home.mkdir()
@@ -33,6 +35,7 @@ def running(program: str, folder: Path, modalities: dict[str, list[Any]], ae_tit
         "AuthenticationEnabled": False,
         "DicomModalities": modalities,
         "SynchronousCMove": True,
+        **settings,
     }
     (home / "orthanc.json").write_text(json.dumps(configuration))
     with (home / "log").open("w") as log:

@@ -8,7 +8,6 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role
 from pynetdicom.sop_class import MRImageStorage, StorageCommitmentPushModel
 
-from catalog.db import open_engine
 from dicom_node.peers import Peer, PeerDirectory
 from tests.flow.commitment_site import (
     IMPATIENT,
@@ -149,7 +148,7 @@ def test_the_scu_role_is_accepted_as_proposed(site: Site) -> None:
 
 
 def test_with_the_database_down_nothing_is_promised(tmp_path: Path) -> None:
-    nowhere = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
     with listening_node(
         tmp_path, nowhere, PeerDirectory(None, {"H-A_PACS": Peer("H-A_PACS", "H-A")}.get)
     ) as port:
