@@ -81,12 +81,17 @@ class Modality:
         ae = AE(ae_title=self.ae_title)
         ae.add_requested_context(StorageCommitmentPushModel, syntax)
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        known = len(self.reports + self.on_listener)
+        here, there, answered = len(self.reports), len(self.on_listener), threading.Event()
+
+        def sent(_event: Any) -> None:
+            if len(self.reports) > here:
+                answered.set()
+
         association = ae.associate(
             "127.0.0.1",
             self.node_port,
             ae_title="HUREN",
-            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take, [self.reports])],
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take, [self.reports]), (evt.EVT_PDU_SENT, sent)],
         )
         assert association.is_established
         try:
@@ -95,7 +100,8 @@ class Modality:
             asked = dataset if dataset is not None else request(references, transaction_uid)
             status = association.send_n_action(asked, action_type, StorageCommitmentPushModel, instance)[0]
             if wait:
-                until(lambda: len(self.reports + self.on_listener) > known, 20)
+                # A report that came is still to be answered: who releases before that breaks off.
+                until(lambda: answered.is_set() or len(self.on_listener) > there, 20)
         finally:
             association.release()
         return int(status.Status)

@@ -18,13 +18,13 @@ from tests.city import City, open_catalogue
 from tests.faults.s3_proxy import open_proxy
 from tests.flow.commitment_site import Modality, Site, listening_node
 from tests.flow.harbour import FAST, NOW, Harbour
-from tests.flow.running import Running
+from tests.flow.running import PATIENT, Running
 
 
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """`huren up` with hospitals A and B, A evaluated for everything in the city."""
-    running = Running(tmp_path_factory.mktemp("up") / "data").start()
+    running = Running(tmp_path_factory.mktemp("up") / "data", PATIENT).start()
     register(running)
     yield running
     assert running.stop() == 0

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from huren import ELSEWHERE, HERE, app, main
 from tests.city import id_number
 from tests.flow.conftest import register
-from tests.flow.running import Running, huren, make_instance, until
+from tests.flow.running import PATIENT, Running, huren, make_instance, until
 
 pytestmark = pytest.mark.flow
 README = Path(__file__).parents[2] / "README.md"
@@ -27,7 +27,9 @@ def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("clocked")
     clock = folder / "clock"
     clock.write_text(f"{TODAY}T10:00:00+08:00")
-    running = Running(folder / "data", {"HUREN_ENV": "test", "HUREN_TEST_CLOCK_FILE": str(clock)}).start()
+    running = Running(
+        folder / "data", PATIENT | {"HUREN_ENV": "test", "HUREN_TEST_CLOCK_FILE": str(clock)}
+    ).start()
     register(running)
     yield running
     assert running.stop() == 0
