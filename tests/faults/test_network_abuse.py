@@ -25,7 +25,7 @@ from tests.faults.good_peer import GoodPeer
 from tests.faults.scale import SOAK, scaled
 from tests.processes import Use, use
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.alone]
 
 CROWD = (("127.0.0.20", b"RAW"), ("127.0.0.21", b"DRIP1"), ("127.0.0.22", b"DRIP2"))
 
