@@ -166,7 +166,7 @@ def test_a_hundred_lying_lengths_at_once_cost_no_memory(
         peers = hundred(stack, node.port, associate=is_accepted)
         for number, peer in enumerate(peers):
             with suppress(ConnectionError):  # cut off while we speak
-                peer.send(wrong[number % len(wrong)] + bytes(60_000))
+                peer.send(wrong[number % len(wrong)] + bytes(1 << 20))
         assert seconds_until_all_closed([peer.sock for peer in peers]) < 10
     assert use(process).rss_mib - before.rss_mib < 20
     wait_until(lambda: is_quiet(process, before))

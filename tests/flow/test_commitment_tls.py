@@ -49,11 +49,13 @@ def bind(site: Site, *certificates: Credentials) -> None:
         registry.set_certificates(session, hospital, "H-A_PACS", [c.fingerprint for c in certificates])
 
 
-def told_once(site: Site, context: ssl.SSLContext, *bound: Credentials) -> list[Report]:
+def told_once(
+    site: Site, context: ssl.SSLContext, *bound: Credentials, host: str = "127.0.0.1"
+) -> list[Report]:
     """Ask, decide and report once to a listener over TLS; gives what arrived."""
     sent = site.keep(series("2.25.100"))
     with site.modality.listening(tls=context) as port:
-        site.listens_at(port, tls=True)
+        site.listens_at(port, tls=True, host=host)
         assert site.modality.ask(references(sent), "2.25.77", wait=False) == 0x0000
         bind(site, *bound)
         committer = site.committer(ONCE)
@@ -80,7 +82,14 @@ def test_with_registered_certificates_only_one_of_them_is_told(site: Site, autho
 
 def test_the_registered_certificate_is_proof_whatever_name_it_bears(site: Site, authority: Authority) -> None:
     device = authority.issue("device")
-    assert len(told_once(site, listener(authority, device), device)) == 1
+    assert len(told_once(site, listener(authority, device), device, host="localhost")) == 1
+
+
+def test_without_registered_certificates_it_must_bear_the_listeners_name(
+    site: Site, authority: Authority
+) -> None:
+    """Certificates of the tests bear the address 127.0.0.1 and no name."""
+    assert told_once(site, listener(authority, authority.issue("device")), host="localhost") == []
 
 
 def test_a_listener_of_another_authority_is_told_nothing(
