@@ -114,9 +114,7 @@ class Modality:
             scp_role=True,
         )
         handlers = [(evt.EVT_N_EVENT_REPORT, self._take, [self.on_listener])]
-        server = ae.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls
-        )
+        server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         try:
             yield server.server_address[1]
         finally:
