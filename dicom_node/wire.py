@@ -12,6 +12,9 @@ from typing import Final
 from dicom_node.pdu import HEADER, INVALID_PARAMETER, MalformedPDU
 
 BUFFER_BYTES: Final = 1 << 20
+_FIRST_REACH_BYTES = (
+    64 << 10
+)  # pages touched stay: whoever is cut off at once must not have cost a whole buffer
 _TIMEOUT_SLACK_SECONDS = 1.0
 _DRAIN_LIMIT_BYTES = 4 << 20
 _TIMEVAL = struct.Struct("ll")
@@ -49,6 +52,9 @@ class Wire:
         self._leased = self._becomes_leased = False
         self._awaited = "association"
         self._timeout = -1.0
+        self._reach_bytes = (
+            _FIRST_REACH_BYTES  # how much is asked for at once; doubled whenever that much came
+        )
 
     def expect(self, what: str, seconds: float, *, leased: bool) -> None:
         """Set a deadline for what comes next; `leased` turns it into a lease at the first byte."""
@@ -117,7 +123,7 @@ class Wire:
             self.sock.shutdown(socket.SHUT_WR)
             while discarded < _DRAIN_LIMIT_BYTES and (left := deadline - time.monotonic()) > 0:
                 self.sock.settimeout(left)
-                received = self.sock.recv_into(self._buffer)
+                received = self.sock.recv_into(self._view[:_FIRST_REACH_BYTES])
                 if not received:
                     break
                 discarded += received
@@ -139,13 +145,15 @@ class Wire:
         self._make_room()
         try:
             self._set_timeout()
-            received = self.sock.recv_into(self._view[self._end :])
+            received = self.sock.recv_into(self._view[self._end : self._end + self._reach_bytes])
         except (TimeoutError, BlockingIOError):
             raise DeadlinePassed(self._awaited) from None
         except OSError as error:
             raise ConnectionLost(type(error).__name__) from None
         if not received:
             raise ConnectionLost("closed")
+        if received == self._reach_bytes:
+            self._reach_bytes *= 2
         self._end += received
         self.bytes_received += received
         self._renew(received)

@@ -37,6 +37,15 @@ def stores(port: int, uid: str = "1.2.3", data: bytes = b"data") -> bool:
         return False
 
 
+def test_a_worker_imports_no_library_that_only_others_need() -> None:
+    heavy = {"pydicom", "pynetdicom", "sqlalchemy", "psycopg", "pydantic", "typer", "minio", "numpy"}
+    script = f"import sys, dicom_node.worker, dicom_node.workers; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
 def test_four_associations_are_dealt_out_evenly(process: NodeProcess) -> None:
     peers = [RawPeer(process.port) for _ in range(4)]
     try:

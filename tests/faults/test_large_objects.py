@@ -13,7 +13,7 @@ from tests.faults.large_object import Sent, send_large
 from tests.faults.scale import scaled
 from tests.processes import forget_peaks, use
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -27,6 +27,9 @@ from tests.processes import Use, use
 
 pytestmark = [pytest.mark.flow, pytest.mark.alone]
 
+FREE_MACHINE_RATE = (
+    1000.0  # instances per second of the good peer on two cores that nobody else uses, at least
+)
 CROWD = (("127.0.0.20", b"RAW"), ("127.0.0.21", b"DRIP1"), ("127.0.0.22", b"DRIP2"))
 
 
@@ -166,7 +169,7 @@ def test_a_hundred_lying_lengths_at_once_cost_no_memory(
         peers = hundred(stack, node.port, associate=is_accepted)
         for number, peer in enumerate(peers):
             with suppress(ConnectionError):  # cut off while we speak
-                peer.send(wrong[number % len(wrong)] + bytes(60_000))
+                peer.send(wrong[number % len(wrong)] + bytes(1 << 20))
         assert seconds_until_all_closed([peer.sock for peer in peers]) < 10
     assert use(process).rss_mib - before.rss_mib < 20
     wait_until(lambda: is_quiet(process, before))
@@ -181,20 +184,23 @@ def test_a_flood_from_three_addresses_leaves_a_good_peer_its_half(
     seconds = scaled(4, 60)
     before, known = use(process), counted(node)
     # What else the machine does changes from second to second: a share counts if it was reached once.
-    shares = (share_kept(node, process, before, seconds) for _ in range(3))
-    assert next((share for share in shares if share >= 0.5), None) is not None
+    shares = [share_kept(node, process, before, seconds)]
+    while max(shares) < 0.5 and len(shares) < 3:
+        shares.append(share_kept(node, process, before, seconds))
+    assert max(shares) >= 0.5, shares
     wait_until(lambda: (counted(node) - known)["rejected:limit_address"] > 0)
 
 
 def share_kept(node: NodeProcess, process: psutil.Process, before: Use, seconds: int) -> float:
-    """How much of its rate a good peer keeps in a flood."""
+    """How much of its rate a good peer keeps in a flood, of 500 connections a second where nothing else runs here."""
     alone, threads = rate_alone(node), [0]
+    per_second = 500 * min(1.0, alone / FREE_MACHINE_RATE)
     with GoodPeer(node.port, instances=20, pause_seconds=0) as beside:
-        flood = start_flood(node.port, seconds)
+        flood = start_flood(node.port, per_second, seconds)
         while flood.poll() is None:
             threads.append(use(process).threads)
             time.sleep(0.2)
-    assert int(flood.communicate()[0]) > 100 * seconds
+    assert int(flood.communicate()[0]) > per_second * seconds / 2
     assert beside.failures == []
     assert max(threads) < before.threads + 2 * 3 * 66 + 4
     wait_until(lambda: is_quiet(process, before))
@@ -209,8 +215,8 @@ def rate_alone(node: NodeProcess) -> float:
     return good.rate
 
 
-def start_flood(port: int, seconds: float) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tests.faults.flood", str(port), "500", str(seconds)]
+def start_flood(port: int, per_second: float, seconds: float) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "tests.faults.flood", str(port), str(per_second), str(seconds)]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
 
 

@@ -1,5 +1,6 @@
 """A modality that asks for storage commitment, and the node, shipper and committer it asks."""
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,13 @@ from catalog.tables import Commitment, Pack
 from dicom_node.acceptor import serve
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import CommitmentSettings, Committer
+from dicom_node.counters import Counters
 from dicom_node.peers import PeerDirectory
 from dicom_node.registry import look_up_peer
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper
 from dicom_node.spool import Spool
+from dicom_node.tls import OutboundTls
 from tests.faults.s3_proxy import S3Proxy
 from tests.flow.running import until
 from tests.packs import CT, Sent, ct, receive
@@ -107,7 +110,7 @@ class Modality:
         return int(status.Status)
 
     @contextmanager
-    def listening(self, port: int = 0) -> Iterator[int]:
+    def listening(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
         """Take reports on a port; a free one unless told."""
         ae = AE(ae_title=self.ae_title)
         ae.add_supported_context(
@@ -117,7 +120,7 @@ class Modality:
             scp_role=True,
         )
         handlers = [(evt.EVT_N_EVENT_REPORT, self._take, [self.on_listener])]
-        server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         try:
             yield server.server_address[1]
         finally:
@@ -167,6 +170,8 @@ class Site:
     catalogue: Catalogue
     shipper: Shipper
     modality: Modality
+    tls: OutboundTls | None = None
+    counters: Counters = field(default_factory=Counters)
 
     @property
     def engine(self) -> Engine:
@@ -174,7 +179,15 @@ class Site:
 
     def committer(self, settings: CommitmentSettings = FAST) -> Committer:
         examiner = Examiner(self.engine, self.store)
-        return Committer(self.engine, examiner, "HUREN", lambda: self.shipper.backlog()[2], settings)
+        return Committer(
+            self.engine,
+            examiner,
+            "HUREN",
+            lambda: self.shipper.backlog()[2],
+            settings,
+            tls=self.tls,
+            counters=self.counters,
+        )
 
     @contextmanager
     def committing(self, settings: CommitmentSettings = FAST) -> Iterator[None]:
@@ -193,10 +206,10 @@ class Site:
         assert self.shipper.ship_once() == 1
         return list(sent)
 
-    def listens_at(self, port: int) -> None:
+    def listens_at(self, port: int, *, tls: bool = False, host: str = "127.0.0.1") -> None:
         with transaction(self.engine) as session:
             hospital = registry.hospital_by_code(session, "H-A")
-            registry.add_peer(session, hospital, "H-A_PACS", host="127.0.0.1", port=port)
+            registry.add_peer(session, hospital, "H-A_PACS", host=host, port=port, tls=tls)
 
     def rows(self) -> list[Commitment]:
         with transaction(self.engine) as session:

@@ -101,7 +101,7 @@ def site(
     with transaction(catalogue.engine) as session:
         session.execute(text("set local session_replication_role = replica"))  # the append-only guards off
         session.execute(text("truncate study, pack, conflict, commitment cascade"))
-        session.execute(text("update peer set host = null, port = null"))
+        session.execute(text("update peer set host = null, port = null, tls = false, certificates = '{}'"))
     with open_proxy(access.address) as proxy, listening_node(tmp_path, database_url) as port:
         own = replace(access, endpoint=proxy.endpoint, bucket=f"commit-{uuid4().hex}")
         with ObjectStore(own, read_seconds=3) as store:

@@ -3,7 +3,9 @@
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
+from pynetdicom import AE
 from sqlalchemy import select, text, update
 
 from catalog.db import transaction
@@ -156,6 +158,27 @@ def test_the_command_line_registers_a_listener_and_the_running_house_reports_to_
         exchange.run("send", folder, "--to", f"127.0.0.1:{exchange.dicom_port}", "--calling", "A_PACS")
         assert modality.ask([(CT, one.SOPInstanceUID)], "2.25.81") == 0x0000
     assert modality.reports + modality.on_listener == [Report(1, "2.25.81", [(CT, one.SOPInstanceUID)], [])]
+    counted = ("asked", "answered", "reported")
+    lines = [f'dicom_commitments_total{{label="{label}"}} 1' for label in counted]
+    until(lambda: all(line in exchange.call("GET", "/metrics", "").text for line in lines), 10)
+
+
+def test_who_is_refused_stands_in_the_audit_of_the_running_house(exchange: Running) -> None:
+    for called in ("HUREN", "OTHER"):
+        scu = AE("GUESSER")
+        scu.add_requested_context(CT)
+        association = scu.associate("127.0.0.1", exchange.dicom_port, ae_title=called)
+        assert association.is_rejected
+    url = exchange.run("env").stdout.split("HUREN_DATABASE_URL=")[1].splitlines()[0].strip("'")
+    query = (
+        "select role, detail->>'address', detail->>'reason', (detail->>'count')::int from audit_event"
+        " where action = 'association_refused' and detail->>'calling_ae' = 'GUESSER'"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        until(lambda: sum(row[3] for row in connection.execute(query)) == 2, 15)
+        assert {row[:3] for row in connection.execute(query)} == {
+            ("system", "127.0.0.1", "calling_ae_unknown")
+        }
 
 
 @pytest.mark.parametrize(
