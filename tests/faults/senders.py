@@ -19,7 +19,7 @@ _STUDY, _NUMBER = "2.25.4444444444444", 55555555
 _PATTERN = ct(_STUDY, _NUMBER, pixels=b"").data[:-12]  # without its empty pixel data
 _PER_ASSOCIATION = 100
 _PIXELS = 0x7FE00010
-_PAUSE_SECONDS = 0.005  # the disk is to be met at work, not to be filled
+_PAUSE_SECONDS = 0.02  # the disk is to be met at work, not to be filled
 
 
 class Supply:
@@ -102,7 +102,7 @@ class Storescu(Sender):
             files[str(path)] = uid, data
         try:
             self._read(self._run(files), files)
-            time.sleep(_PAUSE_SECONDS * _PER_ASSOCIATION)
+            time.sleep(_PAUSE_SECONDS * _PER_ASSOCIATION / 4)
         finally:
             for path in files:
                 Path(path).unlink()
