@@ -103,12 +103,13 @@ class _Worker:
         self.output = self.process.stdout.fileno() if self.process.stdout else -1
         self.is_ready = False
 
-    def read_output(self) -> None:
-        """Read what it said; nothing means that it has closed, and so is ending."""
+    def comes_up(self) -> bool:
+        """Read whether it says that it is ready; nothing means that it has closed, and so is ending."""
         if os.read(self.output, 64):
             self.is_ready = True
-        else:
-            self.process.wait(_STOP_SECONDS)
+            return True
+        self.process.wait(_STOP_SECONDS)
+        return False
 
     def end(self, deadline: float) -> None:
         try:
@@ -143,7 +144,10 @@ class _Supervisor:
         try:
             while not self._stop.is_set():
                 for worker in _with_news(workers):
-                    worker.read_output()
+                    if worker.comes_up():
+                        self._failed_starts = (
+                            0  # three in a row say that none will; three in a year say nothing
+                        )
                 self._announce(workers)
                 workers = [self._alive(worker) for worker in workers]
         finally:

@@ -1,24 +1,18 @@
 """Several processes on one port: started, restarted, stopped, killed, and nothing acknowledged is lost."""
 
-import hashlib
 import os
-import random
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from dicom_node.pack import digest_holds
-from dicom_node.spool import Spool, read_pack
+from dicom_node.spool import Spool
 from tests.dicom_node.node_process import REPOSITORY, NodeProcess
 from tests.dicom_node.raw_peer import RawPeer, wait_until
-
-CYCLES = int(os.environ.get("HUREN_KILL_CYCLES", "25"))
 
 
 @pytest.fixture
@@ -103,75 +97,3 @@ def test_workers_end_when_their_supervisor_is_killed(process: NodeProcess) -> No
     process.process.kill()
     process.process.communicate()
     wait_until(lambda: not any(worker.is_running() for worker in workers))
-
-
-class Sender(threading.Thread):
-    """Stores one instance after another, whatever happens to the node, and remembers what was acknowledged."""
-
-    def __init__(self, number: int, port: int) -> None:
-        super().__init__()
-        self.number = number
-        self.port = port
-        self.acknowledged: dict[str, str] = {}
-        self.sent = 0
-        self.is_over = threading.Event()
-
-    def run(self) -> None:
-        while not self.is_over.is_set():
-            try:
-                with RawPeer(self.port) as peer:
-                    peer.associate()
-                    while not self.is_over.is_set():
-                        self._store(peer)
-            except (OSError, AssertionError, IndexError):
-                continue
-
-    def _store(self, peer: RawPeer) -> None:
-        self.sent += 1
-        uid = f"1.2.{self.number}.{self.sent}"
-        data = random.Random(uid).randbytes(random.randint(100, 300_000))
-        if peer.store(data, uid).status == 0:
-            self.acknowledged[uid] = hashlib.sha256(data).hexdigest()
-
-
-def test_killing_the_node_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path)
-    senders = [Sender(number, node.port) for number in range(4)]
-    for sender in senders:
-        sender.start()
-    try:
-        for cycle in range(CYCLES):
-            before = sum(len(sender.acknowledged) for sender in senders)
-            wait_until(lambda least=before + 4: sum(len(sender.acknowledged) for sender in senders) > least)
-            threading.Event().wait(random.uniform(0.005, 0.3))
-            if cycle % 5 == 4:
-                node.kill_all()
-                node = NodeProcess(tmp_path, node.port)
-            else:
-                wait_until(node.workers)
-                random.choice(node.workers()).kill()
-    finally:
-        for sender in senders:
-            sender.is_over.set()
-        for sender in senders:
-            sender.join()
-        node.stop()
-    spool = Spool(tmp_path / "spool")
-    spool.recover()
-    kept = digests(spool)
-    acknowledged = {uid: digest for sender in senders for uid, digest in sender.acknowledged.items()}
-    assert len(acknowledged) > CYCLES * 4
-    assert {uid: kept.get(uid) for uid in acknowledged} == acknowledged
-    assert spool.quarantined() == []
-    assert not any((tmp_path / "spool/open").iterdir())
-
-
-def digests(spool: Spool) -> dict[str, str]:
-    """SOP Instance UID → the digest of its data set, read from the bytes of all sealed packs."""
-    found = {}
-    for pack in spool.sealed():
-        with pack.path.open("rb") as file:
-            for member in read_pack(pack.path).members:
-                assert digest_holds(file.fileno(), member)
-                found[member.SOPInstanceUID] = member.sha256
-    return found
