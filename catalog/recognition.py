@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry
+from catalog import audit, groups, ledger, people, registry, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
@@ -74,6 +74,7 @@ def check(
 def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
     """Return a check of the caller's hospital exactly as it was answered, with the decisions since.
 
+    Once the person has opted out of sharing it reads as if nothing had been found.
     Raises NotFound for another hospital's check: it looks like none.
     """
     with transaction(catalogue.engine) as session:
@@ -91,7 +92,15 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
             person_id=kept.person_id,
             check_id=str(check_id),
         )
-        return {**kept.given, "decisions": events}
+        given = kept.given
+        if kept.person_id is not None and not sharing.is_shared(session, kept.person_id):
+            given = _nothing_shown(given)
+        return {**given, "decisions": events}
+
+
+def _nothing_shown(given: dict[str, Any]) -> dict[str, Any]:
+    orders = [{**order, "candidates": []} for order in given["orders"]]
+    return {**given, "answer": COMPLETE, "patient": None, "orders": orders}
 
 
 def _event(decision: Decision) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
 
 def _may_disclose(session: Session, person: Person | None, request: CheckRequest) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
-    if person is None or person.opted_out:
+    if person is None or not sharing.is_shared(session, person.id):
         return COMPLETE, False
     if conflicts(people.demographics(person), request.demographics, request.document):
         return INCOMPLETE, False
@@ -147,11 +156,16 @@ def _priors(
 ) -> list[tuple[Prior, Result, Study | None]]:
     """Return every result of the person that could answer one of the orders."""
     wanted = set().union(*(order.answered_by for order in orders))
+    people_found = groups.members(asking.session, {person.id})
     query = (
         select(Result, Study, Hospital)
         .join(Hospital, Hospital.id == Result.hospital_id)
         .outerjoin(Study, Study.id == Result.study_id)
-        .where(Result.person_id == person.id, Result.item_code.in_(wanted), Result.status != "superseded")
+        .where(
+            Result.person_id.in_(people_found),
+            Result.item_code.in_(wanted),
+            Result.status.in_(("active", "withdrawn")),
+        )
     )
     rows = asking.session.execute(query).tuples().all()
     hospitals = {hospital.id: hospital for _, _, hospital in rows}
