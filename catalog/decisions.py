@@ -337,7 +337,7 @@ def _standing_result(deciding: _Deciding, result_id: int) -> Result:
     result = deciding.session.get_one(Result, result_id)
     study = deciding.session.get(Study, result.study_id) if result.study_id else None
     asked = _people_asked(deciding)
-    hidden = not all(sharing.is_shared(deciding.session, person_id) for person_id in asked)
+    hidden = not sharing.is_shared(deciding.session, asked)
     changed = result.status != "active" or result.person_id not in asked
     if changed or hidden or (study is not None and study.withdrawn):
         raise Conflict(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from catalog.tables import Person
@@ -11,15 +11,12 @@ from catalog.tables import Person
 def members(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
     """Return these people and everybody merged with them."""
     asked = set(person_ids)
-    mine = aliased(Person)
-    shared = select(mine.group_id).where(mine.id.in_(asked), mine.group_id.is_not(None))
-    return frozenset(asked.union(session.scalars(select(Person.id).where(Person.group_id.in_(shared)))))
+    return frozenset(asked.union(session.scalars(select(Person.id).where(_together(asked)))))
 
 
-def group_of_each(session: Session, person_ids: Iterable[int]) -> dict[int, int]:
-    """Return the group of each person: that of the merged, or a group of one's own."""
-    query = select(Person.id, func.coalesce(Person.group_id, Person.id)).where(Person.id.in_(set(person_ids)))
-    return dict(session.execute(query).tuples().all())
+def of_person(session: Session, person: Person) -> frozenset[int]:
+    """Return a person just read, and everybody merged with him."""
+    return frozenset({person.id}) if person.group_id is None else members(session, {person.id})
 
 
 def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
@@ -27,9 +24,19 @@ def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
 
     Returns everybody locked: those merged with them are locked too, also by a merge waited for.
     """
-    locked: frozenset[int] = frozenset()
-    while (wanted := members(session, set(person_ids) | locked)) != locked:
-        query = select(Person.id).where(Person.id.in_(wanted)).order_by(Person.id)
-        session.execute(query.with_for_update(key_share=True))
-        locked = wanted
-    return locked
+    locked: dict[int, int | None] = {}
+    wanted = set(person_ids)
+    while wanted - locked.keys():
+        query = select(Person.id, Person.group_id).where(_together(wanted)).order_by(Person.id)
+        found = dict(session.execute(query.with_for_update(key_share=True)).tuples().all())
+        news = {group for each, group in found.items() if group is not None and locked.get(each) != group}
+        locked = {**dict.fromkeys(wanted), **found}
+        if news:  # somebody may have joined the group while this waited
+            wanted = set(members(session, found))
+    return frozenset(locked)
+
+
+def _together(asked: set[int]) -> ColumnElement[bool]:
+    mine = aliased(Person)
+    shared = select(mine.group_id).where(mine.id.in_(asked), mine.group_id.is_not(None))
+    return or_(Person.id.in_(asked), Person.group_id.in_(shared))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -26,13 +26,15 @@ def lock_numbers(session: Session, hospital_id: int, **numbers: str) -> frozense
     Whoever claims a number and whoever sends a study under it come one after the other, so that neither misses
     the other. Returns who claims them so far.
     """
-    people: set[int] = set()
-    for kind, number in sorted(numbers.items()):
-        if number:
-            key = {"key": f"{hospital_id}:{kind}:{number}"}
-            session.execute(text("select pg_advisory_xact_lock(hashtextextended(:key, 1))"), key)
-            people |= {alias.person_id for alias in _claims_on(session, (hospital_id, kind, number))}
-    return frozenset(people)
+    given = sorted((kind, number) for kind, number in numbers.items() if number)
+    if not given:
+        return frozenset()
+    keys = [f"{hospital_id}:{kind}:{number}" for kind, number in given]
+    session.execute(select(*(func.pg_advisory_xact_lock(func.hashtextextended(key, 1)) for key in keys)))
+    query = select(Alias.person_id).where(
+        Alias.hospital_id == hospital_id, tuple_(Alias.kind, Alias.number).in_(given)
+    )
+    return frozenset(session.scalars(query))
 
 
 def claim_number(
@@ -100,7 +102,7 @@ def restate_numbers(session: Session, keys: Iterable[AliasKey]) -> None:
     session.flush()
     for key in sorted(set(keys)):
         claims = _claims_on(session, key)
-        of_each = groups.group_of_each(session, (alias.person_id for alias in claims))
+        of_each = _groups(_people(session, (alias.person_id for alias in claims)))
         states = alias_states([_claim(alias) for alias in claims], of_each)
         for alias in claims:
             alias.state = states[alias.person_id]
@@ -143,11 +145,23 @@ def _resolve(session: Session, study: Study) -> Link:
     query = select(StudyClaim).where(StudyClaim.study_id == study.id)
     own = [_claim(claim) for claim in session.scalars(query)]
     numbers = [_number_claims(session, key) for key in keys_of(study)]
-    concerned = {claim.person_id for claims in (own, *numbers) for claim in claims}
+    people = _people(session, (claim.person_id for claims in (own, *numbers) for claim in claims))
     said = study_demographics(study)
-    known = {person_id: demographics(session.get_one(Person, person_id)) for person_id in concerned}
-    clashes = {person_id: conflicts(facts, said, None) for person_id, facts in known.items()}
-    return resolve(own, numbers, groups.group_of_each(session, concerned), clashes)
+    clashes = {person.id: conflicts(demographics(person), said, None) for person in people}
+    return resolve(own, numbers, _groups(people), clashes)
+
+
+def _people(session: Session, person_ids: Iterable[int]) -> list[Person]:
+    """Return these people as they are now, not as they were before the lock on them."""
+    wanted = set(person_ids)
+    if not wanted:
+        return []
+    query = select(Person).where(Person.id.in_(wanted)).order_by(Person.id)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _groups(people: Iterable[Person]) -> dict[int, int]:
+    return {person.id: person.group_id or person.id for person in people}
 
 
 def _number_claims(session: Session, key: AliasKey) -> list[Claim]:
@@ -166,6 +180,8 @@ def _number_claims(session: Session, key: AliasKey) -> list[Claim]:
 
 def _apply(session: Session, study: Study, link: Link) -> bool:
     changed = (study.identity, study.person_id) != (link.identity, link.person_id)
+    if not changed and not link.concerned:
+        return False
     study.identity, study.person_id = link.identity, link.person_id
     session.flush()
     if changed:

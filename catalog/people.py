@@ -1,10 +1,10 @@
 """People: found by document, linked to hospitals' PatientIDs, held for a human where facts conflict."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -153,12 +153,11 @@ def link_study(
     links.relink(session, catalogue, _with_accession(session, study, concerned))
 
 
-def held(session: Session, person_id: int) -> bool:
-    """Say whether something of this person, or of those merged with him, waits for a human."""
-    people = groups.members(session, {person_id})
-    query = select(IdentityHold.study_id).where(IdentityHold.person_id.in_(people))
-    doubt = select(Alias.id).where(Alias.person_id.in_(people), Alias.state == DOUBTFUL)
-    return any(session.scalars(each.limit(1)).first() is not None for each in (query, doubt))
+def held(session: Session, people: Collection[int]) -> bool:
+    """Say whether something of these people waits for a human."""
+    held = exists().where(IdentityHold.person_id.in_(people))
+    doubted = exists().where(Alias.person_id.in_(people), Alias.state == DOUBTFUL)
+    return bool(session.scalar(select(or_(held, doubted))))
 
 
 def _with_accession(session: Session, study: Study, studies: list[Study]) -> list[Study]:

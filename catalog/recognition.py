@@ -1,7 +1,7 @@
 """The one operation: orders of a person → candidates with verdicts, kept as given."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -63,7 +63,8 @@ def check(
         asker = registry.institutions(session, [hospital])[hospital.id]
         asking = Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request.urgency)
         person = people.find(session, catalogue, request.document)
-        answer, disclosed = _may_disclose(session, person, request)
+        everybody = groups.of_person(session, person) if person else frozenset()
+        answer, disclosed = _may_disclose(session, person, everybody, request)
         given = _answer(asking, request, person if disclosed else None, answer)
         _keep(asking, caller, request, person, given)
         if not still_wanted():
@@ -93,7 +94,8 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
             check_id=str(check_id),
         )
         given = kept.given
-        if kept.person_id is not None and not sharing.is_shared(session, kept.person_id):
+        asked = groups.members(session, {kept.person_id}) if kept.person_id is not None else frozenset()
+        if not sharing.is_shared(session, asked):
             given = _nothing_shown(given)
         return {**given, "decisions": events}
 
@@ -125,13 +127,15 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def _may_disclose(session: Session, person: Person | None, request: CheckRequest) -> tuple[str, bool]:
+def _may_disclose(
+    session: Session, person: Person | None, everybody: Collection[int], request: CheckRequest
+) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
-    if person is None or not sharing.is_shared(session, person.id):
+    if person is None or not sharing.is_shared(session, everybody):
         return COMPLETE, False
     if conflicts(people.demographics(person), request.demographics, request.document):
         return INCOMPLETE, False
-    return (INCOMPLETE if people.held(session, person.id) else COMPLETE), True
+    return (INCOMPLETE if people.held(session, everybody) else COMPLETE), True
 
 
 def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer: str) -> dict[str, Any]:
@@ -156,13 +160,13 @@ def _priors(
 ) -> list[tuple[Prior, Result, Study | None]]:
     """Return every result of the person that could answer one of the orders."""
     wanted = set().union(*(order.answered_by for order in orders))
-    people_found = groups.members(asking.session, {person.id})
+    everybody = groups.of_person(asking.session, person)
     query = (
         select(Result, Study, Hospital)
         .join(Hospital, Hospital.id == Result.hospital_id)
         .outerjoin(Study, Study.id == Result.study_id)
         .where(
-            Result.person_id.in_(people_found),
+            Result.person_id.in_(everybody),
             Result.item_code.in_(wanted),
             Result.status.in_(("active", "withdrawn")),
         )

@@ -1,6 +1,8 @@
 """A person's own wish about sharing: opted out, nothing of him is shown to anybody, that wish included."""
 
-from sqlalchemy import select, update
+from collections.abc import Collection
+
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from catalog import audit, groups, people
@@ -13,10 +15,10 @@ from catalog.tables import Person
 from catalog.tables_people import IdentityEvent
 
 
-def is_shared(session: Session, person_id: int) -> bool:
-    """Say whether this person, and everybody merged with him, lets results be shown to other doctors."""
-    query = select(Person.id).where(Person.id.in_(groups.members(session, {person_id})), Person.opted_out)
-    return session.scalars(query.limit(1)).first() is None
+def is_shared(session: Session, people: Collection[int]) -> bool:
+    """Say whether all of these people, a person and those merged with him, let results be shown to doctors."""
+    query = select(exists().where(Person.id.in_(people), Person.opted_out))
+    return not session.scalar(query)
 
 
 def set_sharing(

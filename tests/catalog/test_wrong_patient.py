@@ -245,7 +245,7 @@ STEPS = st.lists(
         st.tuples(st.just("undo"), st.integers(0, 5)),
     ),
     min_size=4,
-    max_size=16,
+    max_size=12,
 )
 
 
@@ -329,7 +329,7 @@ class History:
 
 
 @settings(
-    max_examples=30,
+    max_examples=25,
     deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
