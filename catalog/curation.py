@@ -3,6 +3,7 @@
 Numbers are masked; who looked at whom is audited.
 """
 
+from datetime import date
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -12,7 +13,7 @@ from catalog import audit, groups
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
-from catalog.identity import DOCUMENT_TYPES, display_name, mask_number
+from catalog.identity import DOCUMENT_TYPES, display_name, find_national_id, mask_number
 from catalog.linking import DOUBTFUL
 from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
 from catalog.tables_people import IdentityEvent
@@ -62,6 +63,11 @@ def _described(catalogue: Catalogue, person: Person) -> dict[str, Any]:
     }
 
 
+def _shown(number: str) -> str:
+    """Return a hospital's number, masked where the hospital uses the national ID for it."""
+    return mask_number(number) if find_national_id([number], date.max) else number
+
+
 def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> list[dict[str, Any]]:
     query = (
         select(Alias, Person, Hospital.code)
@@ -76,7 +82,7 @@ def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> lis
             "alias_id": alias.id,
             "hospital": code,
             "kind": alias.kind,
-            "number": alias.number,
+            "number": _shown(alias.number),
             "person": _described(catalogue, person),
             "source": alias.source,
             "reasons": alias.reasons,
@@ -117,7 +123,7 @@ def _numbers_of(session: Session, person_id: int) -> list[dict[str, Any]]:
             "alias_id": alias.id,
             "hospital": code,
             "kind": alias.kind,
-            "number": alias.number,
+            "number": _shown(alias.number),
             "state": alias.state,
             "reasons": alias.reasons,
             "ruling": alias.ruling,
