@@ -30,6 +30,11 @@ ELSEWHERE: Final = {
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
     "savings": "catalog.cli_money:savings_app",
+    "people": "catalog.cli_people:people_app",
+    "keys": "catalog.cli_keys:keys",
+    "withdraw": "catalog.cli_withdrawal:withdraw",
+    "notices": "catalog.cli_withdrawal:notices",
+    "erase": "dicom_node.cli_erase:erase",
 }
 
 

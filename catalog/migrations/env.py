@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from catalog import tables_people  # noqa: F401 - its tables join the metadata
 from catalog.tables import Base
 
 connection = context.config.attributes["connection"]
