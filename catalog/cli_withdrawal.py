@@ -1,7 +1,7 @@
 """Commands of a hospital about what it sent and what it relied on: withdraw, restore, notices."""
 
 import getpass
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
@@ -11,6 +11,8 @@ from catalog import withdrawals
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.workplace import open_workplace
+
+_SHOWN: Final = ("notice_id", "kind", "order_id", "item_code", "created_at", "read_at")
 
 
 def withdraw(
@@ -45,4 +47,7 @@ def notices(
     with open_workplace(data_dir) as place:
         if read is not None:
             news.mark_read(place.catalogue, caller, read)
-        show(news.notices(place.catalogue, caller, unread=unread, limit=1000), as_json=json)
+        rows = news.notices(place.catalogue, caller, unread=unread, limit=1000)
+    if not json:
+        rows = [{name: row[name] for name in _SHOWN} for row in rows]
+    show(rows, as_json=json)

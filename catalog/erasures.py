@@ -52,10 +52,6 @@ class Scope:
     held: int = 0
 
 
-RowEraser = Callable[[Session, Scope], None]
-ROW_ERASERS: Final[list[RowEraser]] = []  # other tables with a patient's words add what empties them
-
-
 def scope_of_person(session: Session, catalogue: Catalogue, document: Document) -> Scope:
     """Return everything of a person and those merged with him. Raises NotFound."""
     person = people.find(session, catalogue, document)
@@ -104,8 +100,6 @@ def erase(
         _erase_studies(session, scope)
         _erase_people(session, scope)
         _redact_checks(session, scope, touched)
-        for eraser in ROW_ERASERS:
-            eraser(session, scope)
         for person_id in sorted(touched):
             ledger.settle(session, catalogue, person_id)
         audit.record(

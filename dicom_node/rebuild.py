@@ -4,7 +4,8 @@ Rows that are there stay as they are, so it can be run into an empty or a partly
 exchange, and again. Studies come in the order in which they were first received, the packs of a study in the order
 of its revisions, what contradicts after what it contradicts: so the first digest wins again.
 
-What stands in no sidecar does not come back: links made by hand, decisions and money. A pack of a hospital that
+What stands in no sidecar does not come back: links made by hand, withdrawals, decisions and money. What was erased
+by law stays away while its tombstone is there. A pack of a hospital that
 is not registered is reported and left out, because a guessed tier and region would enter prices and marks:
 register the hospital and run it again.
 """

@@ -1,6 +1,7 @@
 """People on a real database: claims in any order, rulings, merges, sharing; nobody sees anybody else's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from itertools import count
 from typing import Any
@@ -165,6 +166,27 @@ def test_an_accession_number_on_studies_of_two_patients_links_neither(town: City
     assert seen(town, who) == ("complete", {first})
     town.study("A", None, PatientID="R7", AccessionNumber="ACC-3")
     assert seen(town, who) == ("incomplete", set())
+
+
+def test_two_people_who_claim_one_number_at_the_same_moment_are_both_held(town: City) -> None:
+    for turn in range(8):
+        both = [document(next(NUMBERS)) for _ in range(2)]
+        uid = town.study("A", None, PatientID=f"RACE-{turn}")
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda who, name=f"RACE-{turn}": link(town, "A", name, who), both))
+        assert [uid in seen(town, who)[1] for who in both] == [False, False]
+
+
+def test_a_study_and_its_registration_at_the_same_moment_always_find_each_other(town: City) -> None:
+    for turn in range(8):
+        who = document(next(NUMBERS))
+        acts: list[Callable[[], Any]] = [
+            lambda name=f"MEET-{turn}": town.study("A", None, PatientID=name),  # type: ignore[misc]
+            lambda name=f"MEET-{turn}", it=who: link(town, "A", name, it),  # type: ignore[misc]
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda act: act(), acts))
+        assert len(seen(town, who)[1]) == 1
 
 
 # --- rulings of a curator -------------------------------------------------------------------------------

@@ -105,11 +105,12 @@ def numbers_swapped_at_two_machines(trap: Trap) -> None:
 
 
 def twins_under_the_mothers_number(trap: Trap) -> None:
-    trap.link("A", trap.name("M"), 0, name="林晓渝")
+    lettered = trap.number // 10 % 2 == 0  # then neither a name in characters nor a date tells them apart
+    trap.link("A", trap.name("M"), 0, name=None if lettered else "林晓渝")
     trap.right[0].add(trap.study("A", trap.name("M")))
-    for twin in "大小":
-        given = {"PatientName": f"林晓渝之{twin}女"} if trap.number % 2 else {"PatientName": f"TWIN {twin}"}
-        trap.study("A", trap.name("M"), carries=0, PatientBirthDate=None, **given)
+    for twin in (1, 2):
+        name = f"TWIN {twin}^Lin" if lettered else f"林晓渝之{'大小'[twin - 1]}女"
+        trap.study("A", trap.name("M"), carries=0, PatientBirthDate=None, PatientName=name)
 
 
 def newborns_by_mother_and_order(trap: Trap) -> None:
