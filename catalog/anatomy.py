@@ -145,7 +145,7 @@ PARTS: Final = (
     ),
     Part(
         "THORACICAORTA",
-        "胸主动脉|升主动脉|主动脉弓|THORACIC AORTA|AORTIC ARCH|ASCENDING AORTA",
+        "胸主动脉|升主动脉|主动脉弓|CHEST AORTA|THORACIC AORTA|AORTIC ARCH|ASCENDING AORTA",
         ("AORTA", "CHEST"),
     ),
     Part("ABDOMINALAORTA", "腹主动脉|ABDOMINAL AORTA", ("AORTA", "ABDOMEN")),

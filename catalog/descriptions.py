@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from catalog.anatomy import lies_within, may_be_same
-from catalog.wording import Token, normalise, tokens
+from catalog.wording import Token, has_unread_words, normalise, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Claim:
 class Reading:
     """What one text says: its claims, what it says of no part in particular, devices and other marks.
 
-    `marks` are exclude, localizer, sequence, special, screening.
+    `marks` are exclude, localizer, sequence, special, screening, and unread: it also holds unknown words.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -48,7 +48,8 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Return what a description says; unknown words are passed over."""
-    found = tokens(normalise(text))
+    text = normalise(text)
+    found = tokens(text)
     groups = _Groups()
     for chunk in _chunks(found):
         groups.take(_Chunk.of(chunk))
@@ -62,7 +63,8 @@ def read(text: str) -> Reading:
             for token in found
             for kind, _ in token.effects
             if kind in ("exclude", "localizer", "sequence", "special", "screening")
-        ),
+        )
+        | ({"unread"} if has_unread_words(text) else set()),
         words=tuple(token.word for token in found if not token.values("separator")),
     )
 
@@ -196,6 +198,16 @@ class _Group:
         self.closed = self.closed or chunk.device_last
         self.words += chunk.words
 
+    def goes_on_in(self, chunk: _Chunk) -> bool:
+        """Return whether the angiography of head or neck goes on in the other ("CTA HEAD & NECK W")."""
+        parts = {code for code, _ in (*self.parts, *chunk.parts)}
+        return (
+            self.techniques == {"angiography"}
+            and parts <= {"HEAD", "NECK", "CAROTID"}
+            and not (chunk.has_device or chunk.techniques or chunk.special or "plain" in chunk.contrast)
+            and "".join(chunk.words).isascii()
+        )
+
     def give_side(self, sides: frozenset[str]) -> None:
         self.parts = [(code, own or sides) for code, own in self.parts]
 
@@ -247,6 +259,9 @@ class _Groups:
 
     def _take_parts(self, chunk: _Chunk) -> None:
         last = self._groups[-1] if self._groups else None
+        if last is not None and last.goes_on_in(chunk):
+            last.add(chunk)
+            return
         joins_next = last is not None and last.silent and not last.closed
         if last is not None and joins_next and not (chunk.has_device and last.has_device):
             last.add(chunk)

@@ -140,6 +140,9 @@ def _claims(
         claims = _agreed([list(reading.claims) for reading in speaking], scan.claims + part.claims)
         _check_votes(claims, scan, part)
         return tuple(_refined(device, [_filled(claim, loose) for claim in claims], scan)), "study_text"
+    if any("unread" in reading.marks for reading in texts):
+        # An unknown word of the study's own text may be the part: the scan's or the code's is then a guess.
+        raise Refusal("body_part_unknown", [word for reading in texts for word in reading.words])
     if named_scan.claims:
         _check_votes(named_scan.claims, Reading(), part)
         claims = [_filled(claim, loose) for claim in named_scan.claims]

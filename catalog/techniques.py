@@ -8,7 +8,10 @@ from typing import Final
 
 LEXICON: Final[tuple[tuple[str, str], ...]] = (
     # Devices
-    ("CT|MDCT|MSCT|HRCT|电子计算机断层|螺旋扫描", "device:CT"),
+    (
+        "CT|MDCT|MSCT|HRCT|电子计算机断层|螺旋扫描|X线计算机断层扫描|X线计算机断层|X线计算机体层|X射线计算机体层|X射线计算机断层|计算机体层",
+        "device:CT",
+    ),
     ("MR|MRI|NMR|CMRI|MRT|核磁共振|磁共振|核磁", "device:MR"),
     ("DR|CR|DX|XR|X线|X光|X RAY|XRAY|RADIOGRAPH|RADIOGRAPHY|平片|摄片|拍片|照片", "device:XR"),
     ("乳腺X线|乳腺X光|钼靶|MAMMOGRAPHY|MAMMOGRAM|MAMMO|DIGITAL MAMMO", "device:MG part:BREAST"),
@@ -67,7 +70,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("MRU|磁共振尿路成像|尿路水成像|泌尿系水成像|MR UROGRAPHY", "exam:KIDNEY/urography device:MR"),
     ("尿路成像|尿路造影|泌尿系造影|静脉肾盂造影|UROGRAPHY|UROGRAM|IVU|IVP", "exam:KIDNEY/urography"),
     (
-        "MRCP|磁共振胰胆管成像|磁共振胆胰管成像|胰胆管水成像|胆胰管水成像|胆道水成像|胰胆管成像|CHOLANGIOPANCREATOGRAPHY"
+        "MRCP|MR胆胰管造影|MR胰胆管造影|MR胆道造影|磁共振胰胆管造影|磁共振胆胰管造影|磁共振胰胆管成像|磁共振胆胰管成像|胰胆管水成像|胆胰管水成像|胆道水成像|胰胆管成像|CHOLANGIOPANCREATOGRAPHY"
         "|CHOLANGIOGRAPHY",
         "exam:BILEDUCT/cholangiography",
     ),
@@ -77,7 +80,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
         "灌注成像|灌注|PERFUSION|CTP|PWI|ASL|钙化积分|钙化评分|CALCIUM SCORE|CALCIUM SCORING|CASCORE|CASC|CA SCORE"
         "|弥散成像|弥散加权|弥散|扩散|DWI|IVIM|DTI|SWI|磁敏感|波谱|MRS|FMRI|BOLD|功能成像|延迟强化|LGE|弹性成像|MRE"
         "|关节造影|ARTHROGRAM|ARTHROGRAPHY|COLONOGRAPHY|结肠成像|小肠造影|仿真内镜|骨密度|QCT|BMD|电影成像|T2 STAR"
-        "|骨龄|BONE AGE|脂肪定量|铁定量|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
+        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
         "special:1",
     ),
     # What makes a study something else altogether
@@ -150,10 +153,19 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     # Words that hide others
     (
         "HEAD FIRST|FEET FIRST|HEAD COIL|NECK COIL|BODY COIL|SPINE COIL|KNEE COIL|SHOULDER COIL|BREAST COIL|CARDIAC COIL"
-        "|TORSO COIL|肺窗|骨窗|纵隔窗|软组织窗|脑窗|LUNG WINDOW|BONE WINDOW|BRAIN WINDOW|三维重建|重建|手术|术后|术前"
+        "|TORSO COIL|必要时增强|酌情增强|备增强|可能增强|视情况增强|肺窗|骨窗|纵隔窗|软组织窗|脑窗|LUNG WINDOW|BONE WINDOW|BRAIN WINDOW|三维重建|重建|手术|术后|术前"
         "|右键|左键|双源|双能|双低",
         "noise:1",
     ),
+)
+
+# Words that name nothing examined: where no body part was recognised, only these may stand beside what was.
+FILLERS: Final = (
+    "检查|扫描|门诊|住院|急诊|急|体检|健康|年度|入职|职业|复查|随访|常规|普通|部位|一次|首次|单次|多次|薄层|层厚|排|层|床旁|床边"
+    "|便携|数字化?|摄影|摄像|成像|图像|影像|三维|二维|后处理|冠状位?|矢状位?|横断位?|轴状位|病房|自费|医保|公费|加急|绿色通道"
+    "|放射科|影像科|科室|科|及|并|的|做|行|个|号|型|次|年|月|日|天|男|女|性|岁|成人|儿童|小儿|新生儿|患者|项目|类|主机|机房|室"
+    "|ROUTINE|STANDARD|ADULT|CHILD|PEDIATRIC|EMERGENCY|HELICAL|SPIRAL|AXIAL|SEQ|VOLUME|VOL|SCAN|EXAM|STUDY|PROTOCOL|SERIES|IMAGING"
+    "|THIN|THICK|RECON|MPR|MIP|STD|STND|SOFT|LIBRARY|GENERAL|SPECIALS|PORTABLE|DIGITAL|TRAUMA|DEFAULT|NORMAL|USER|BED|AND|THE|FOR"
 )
 
 # What no single word says: the characters it begins with, the pattern, what it says. These come before the words.
@@ -175,6 +187,7 @@ PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
         r"|(?<![A-Z0-9])W(?:ITH|/|)(?![A-Z/])(?= *(?:$|[+,;)|&]))",
         "contrast:enhanced",
     ),
+    ("A", r"(?<![A-Z])AORTA CHEST(?![A-Z]| ?[,/&+]? ?(?:ABD|AND))", "part:THORACICAORTA"),
     ("C(-", r"(?<![A-Z])C-(?![A-Z])|\(-\)|(?<=[0-9 ])-C(?![A-Z])", "contrast:plain"),
     (
         "C+(",

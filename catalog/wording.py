@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from catalog.anatomy import COMBINATIONS, PARTS
-from catalog.techniques import LATE_PATTERNS, LEXICON, PATTERNS, TYPING_ERRORS
+from catalog.techniques import FILLERS, LATE_PATTERNS, LEXICON, PATTERNS, TYPING_ERRORS
 
 Effects = tuple[tuple[str, str], ...]
 
@@ -39,16 +39,31 @@ def normalise(text: str) -> str:
 
 def tokens(text: str) -> list[Token]:
     """Return the words of the vocabulary in a normalised text, without those that only hide others."""
-    scanners, found, at = _scanners(), [], 0
+    return [token for token in _scanned(text) if isinstance(token, Token) and not token.values("noise")]
+
+
+def has_unread_words(text: str) -> bool:
+    """Return whether a normalised text holds words that are neither vocabulary nor mere filling.
+
+    Such a word may name the very part that was examined.
+    """
+    left = "".join(each if isinstance(each, str) else " " for each in _scanned(text))
+    left = re.sub(rf"[0-9.]+ ?(?:MM|CM|T|P|ML|KV|HU)?(?![A-Z])|{FILLERS}", " ", left)
+    return bool(re.search(r"[\u4e00-\u9fff]|[A-Z]{3}", left))
+
+
+def _scanned(text: str) -> Iterator[Token | str]:
+    """Yield the words of the vocabulary, and the characters between them one by one."""
+    scanners, at = _scanners(), 0
     while at < len(text):
         scanner = scanners.get(text[at])
         match = scanner[0].match(text, at) if scanner else None
         if scanner and match and match.lastgroup:
-            found.append(Token(match[0].strip(), scanner[1][int(match.lastgroup[1:])]))
+            yield Token(match[0].strip(), scanner[1][int(match.lastgroup[1:])])
             at = match.end()
         else:
+            yield text[at]
             at += 1
-    return [token for token in found if not token.values("noise")]
 
 
 @lru_cache(maxsize=1)
