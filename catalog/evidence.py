@@ -136,13 +136,17 @@ def _claims(
 ) -> tuple[tuple[Claim, ...], str]:
     speaking = [reading for reading in texts if reading.claims]
     loose = _pooled([reading for reading in texts if not reading.claims]).loose
+    if any("clipped" in reading.marks for reading in speaking):
+        raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
+    if speaking and all("strange" in reading.marks for reading in speaking):
+        raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
     if speaking:
         claims = _agreed([list(reading.claims) for reading in speaking], scan.claims + part.claims)
         _check_votes(claims, scan, part)
         return tuple(_refined(device, [_filled(claim, loose) for claim in claims], scan)), "study_text"
     if any("unread" in reading.marks for reading in texts):
         # An unknown word of the study's own text may be the part: the scan's or the code's is then a guess.
-        raise Refusal("body_part_unknown", [word for reading in texts for word in reading.words])
+        raise Refusal("unknown_words", [word for reading in texts for word in reading.words])
     if named_scan.claims:
         _check_votes(named_scan.claims, Reading(), part)
         claims = [_filled(claim, loose) for claim in named_scan.claims]

@@ -21,6 +21,10 @@ UNMAPPED: Final[dict[str, tuple[str, str]]] = {
         "A guided, planning, intraoperative, nuclear or test scan is no listed examination",
     ),
     "body_part_unknown": ("未能识别检查部位", "No body part could be recognised"),
+    "unknown_words": (
+        "描述中有未识别的词,可能指另一部位或检查",
+        "Unknown words may name another body part or examination",
+    ),
     "body_part_only": (
         "除检查部位代码外无其他依据",
         "Nothing but BodyPartExamined speaks of the examination",

@@ -58,6 +58,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("MRA|磁共振血管成像|MR ANGIOGRAPHY|MR ANGIO", "technique:angiography device:MR"),
     ("TOF", "technique:angiography"),
     ("MRV|磁共振静脉成像|MR VENOGRAPHY|MR VENOGRAM|静脉窦成像", "technique:venography device:MR"),
+    ("CTV|CT静脉成像|CT静脉造影|CT VENOGRAPHY|CT VENOGRAM", "technique:venography device:CT"),
     ("静脉成像|VENOGRAPHY|VENOGRAM", "technique:venography"),
     (
         "CTPA|CTPE|PE PROTOCOL|PULMONARY EMBOLISM|PULMONARY EMBOLUS|PULM EMB|肺栓塞|PE STUDY|PE CHEST|CHEST PE|CTA PULMONARY|CTA PULM|ANGIO PULMONARY|CTA PE|PE CTA|CT PE|PE CT|ANGIO PE",
@@ -80,7 +81,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
         "灌注成像|灌注|PERFUSION|CTP|PWI|ASL|钙化积分|钙化评分|CALCIUM SCORE|CALCIUM SCORING|CASCORE|CASC|CA SCORE"
         "|弥散成像|弥散加权|弥散|扩散|DWI|IVIM|DTI|SWI|磁敏感|波谱|MRS|FMRI|BOLD|功能成像|延迟强化|LGE|弹性成像|MRE"
         "|关节造影|ARTHROGRAM|ARTHROGRAPHY|COLONOGRAPHY|结肠成像|小肠造影|仿真内镜|骨密度|QCT|BMD|电影成像|T2 STAR"
-        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
+        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|弹性|三维打印|3D打印|测量|置换术前|纤维束|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
         "special:1",
     ),
     # What makes a study something else altogether
@@ -152,7 +153,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("SCREENING|筛查|乳腺普查", "screening:1"),
     # Words that hide others
     (
-        "HEAD FIRST|FEET FIRST|HEAD COIL|NECK COIL|BODY COIL|SPINE COIL|KNEE COIL|SHOULDER COIL|BREAST COIL|CARDIAC COIL"
+        "急腹症|尘肺|HEAD FIRST|FEET FIRST|HEAD COIL|NECK COIL|BODY COIL|SPINE COIL|KNEE COIL|SHOULDER COIL|BREAST COIL|CARDIAC COIL"
         "|TORSO COIL|必要时增强|酌情增强|备增强|可能增强|视情况增强|肺窗|骨窗|纵隔窗|软组织窗|脑窗|LUNG WINDOW|BONE WINDOW|BRAIN WINDOW|三维重建|重建|手术|术后|术前"
         "|右键|左键|双源|双能|双低",
         "noise:1",
@@ -164,12 +165,31 @@ FILLERS: Final = (
     "检查|扫描|门诊|住院|急诊|急|体检|健康|年度|入职|职业|复查|随访|常规|普通|部位|一次|首次|单次|多次|薄层|层厚|排|层|床旁|床边"
     "|便携|数字化?|摄影|摄像|成像|图像|影像|三维|二维|后处理|冠状位?|矢状位?|横断位?|轴状位|病房|自费|医保|公费|加急|绿色通道"
     "|放射科|影像科|科室|科|及|并|的|做|行|个|号|型|次|年|月|日|天|男|女|性|岁|成人|儿童|小儿|新生儿|患者|项目|类|主机|机房|室"
-    "|ROUTINE|STANDARD|ADULT|CHILD|PEDIATRIC|EMERGENCY|HELICAL|SPIRAL|AXIAL|SEQ|VOLUME|VOL|SCAN|EXAM|STUDY|PROTOCOL|SERIES|IMAGING"
-    "|THIN|THICK|RECON|MPR|MIP|STD|STND|SOFT|LIBRARY|GENERAL|SPECIALS|PORTABLE|DIGITAL|TRAUMA|DEFAULT|NORMAL|USER|BED|AND|THE|FOR"
+)
+ENGLISH_FILLERS: Final = frozenset(
+    "ABOVE ADAPTIVE ADULT ADULTS AFTER AND AXIAL BED BEDSIDE BEFORE BEST BODY BREATH CARDIO CHECKUP CHILD CINE CLINIC CORONAL COUGH"
+    " DEFAULT DIAST DIASTOLE DIGITAL DRY EMERGENCY EOVIST EXAM EXAMINATION FAST FEMALE FEVER FOLLOW FOR FRACTURE FUNCTION FUSION"
+    " GADOVIST GATED GENERAL HELICAL HIGH HOLD HOSPITAL IMAGING INJURY INPATIENT JOINT LEVEL LIBRARY LOW MALE MASS METASTASIS MIP"
+    " MOBILE MPR MULTI NEURO NODULE NODULES NORMAL ONCOLOGY ORAL ORTHO OUTPATIENT PAIN PEDIATRIC PERFORM PLANE PLUS PORTABLE PRIMOVIST"
+    " PROCEDURE PROSPECTIVE PROTOCOL QUICK RECON RECONSTRUCTION REGULAR REPEAT RESOLUTION RETROSPECTIVE ROOM ROUTINE SAGITTAL SCAN"
+    " SEPARATE SEQ SEQUENCE SERIES SHOOT SLAB SLICE SLICES SMART SOFT SPECIALS SPIRAL STANDARD STAT STD STEP STND STROKE STUDY SYST"
+    " SYSTOLE TECHNIQUE THE THICK THIN TISSUE TRANSVERSE TRAUMA TUMOR TUMOUR ULTRA UPPER URGENT USER VASCULAR VERSION VOL VOLUME WARD"
+    " WHOLE WITH".split()
+)  # fmt: skip
+
+# What may follow a part named by one character without making it another part (头外伤, but not 髋臼).
+REMARKS: Final = (
+    "外伤|损伤|挫伤|骨折|出血|积水|积液|炎|癌|瘤|肿瘤|肿块|肿物|占位|结节|囊肿|结石|感染|转移|梗|结核|发热|疼痛|痛|不适|晕|待查|查体|增厚|异常"
 )
 
 # What no single word says: the characters it begins with, the pattern, what it says. These come before the words.
 PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "未不拒没无暂",
+        r"(?:未|不|拒绝?|没有?|无需?|暂)[^+,;。()\u4e00-\u9fff]?[\u4e00-\u9fff]{0,3}增强(?:扫描)?",
+        "contrast:plain",
+    ),
+    ("建必酌可备视如", r"(?:建议|必要时|酌情|可能|备|视情况|如需)[^+;。()]{0,4}增强(?:扫描)?", "noise:1"),
     (
         "W",
         r"(?<![A-Z0-9])W(?:ITH)?/? *(?:AND|&|\+|/|,)? *W(?:ITH)?/?O(?:UT)?(?![A-Z])"
