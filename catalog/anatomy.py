@@ -75,17 +75,17 @@ PARTS: Final = (
     # Spine
     Part(
         "CSPINE",
-        "颈椎间盘|颈椎|颈髓|颈段|CERVICAL SPINE|CERVICAL|C SPINE|CSP|JINGZHUI",
+        "颈椎间盘|颈椎|颈髓|颈段脊髓|CERVICAL SPINE|CERVICAL|C SPINE|CSP|JINGZHUI",
         ("SPINE", "NECK"),
     ),
     Part(
         "TSPINE",
-        "胸椎间盘|胸椎|胸髓|胸段|THORACIC SPINE|SPINE THORACIC|DORSAL SPINE|T SPINE|TSP|XIONGZHUI",
+        "胸椎间盘|胸椎|胸髓|胸段脊髓|THORACIC SPINE|SPINE THORACIC|DORSAL SPINE|T SPINE|TSP|XIONGZHUI",
         ("SPINE", "CHEST"),
     ),
     Part(
         "LSPINE",
-        "腰椎间盘|腰间盘|腰骶椎|腰椎|腰段|LUMBAR SPINE|LUMBAR|LUMBOSACRAL SPINE|LUMBOSACRAL|LUMBO SACRAL|L SPINE"
+        "腰椎间盘|腰间盘|腰骶椎|腰椎|腰段脊髓|LUMBAR SPINE|LUMBAR|LUMBOSACRAL SPINE|LUMBOSACRAL|LUMBO SACRAL|L SPINE"
         "|LS SPINE|L S SPINE|L/S SPINE|LSSPINE|LSP|YAOZHUI",
         ("SPINE", "ABDOMEN"),
     ),

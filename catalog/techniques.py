@@ -81,12 +81,12 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
         "灌注成像|灌注|PERFUSION|CTP|PWI|ASL|钙化积分|钙化评分|CALCIUM SCORE|CALCIUM SCORING|CASCORE|CASC|CA SCORE"
         "|弥散成像|弥散加权|弥散|扩散|DWI|IVIM|DTI|SWI|磁敏感|波谱|MRS|FMRI|BOLD|功能成像|延迟强化|LGE|弹性成像|MRE"
         "|关节造影|ARTHROGRAM|ARTHROGRAPHY|COLONOGRAPHY|结肠成像|小肠造影|仿真内镜|骨密度|QCT|BMD|电影成像|T2 STAR"
-        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|弹性|三维打印|3D打印|测量|置换术前|纤维束|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
+        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|磁化率|定量|弹性|三维打印|3D打印|测量|置换术前|纤维束|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
         "special:1",
     ),
     # What makes a study something else altogether
     (
-        "引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
+        "取消|未成功|失败|作废|未完成|中止|未做|退费|未检|引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
         "|放疗计划|模拟定位|SIMULATION|RT SIM|CT SIM|RT PLAN|PLANNING|TREATMENT PLAN|SBRT|PET CT|PET/CT|PET MR|PET/MR"
         "|PET|PETCT|SPECT CT|SPECT/CT|SPECT|ATTENUATION CORRECTION|CTAC|AC CT|骨扫描|CBCT|CONE BEAM|术中|INTRAOP"
         "|INTRAOPERATIVE|PHANTOM|模体|水模|质控扫描|QA TEST|尸检|POSTMORTEM",
@@ -169,7 +169,7 @@ FILLERS: Final = (
 ENGLISH_FILLERS: Final = frozenset(
     "ABOVE ADAPTIVE ADULT ADULTS AFTER AND AXIAL BED BEDSIDE BEFORE BEST BODY BREATH CARDIO CHECKUP CHILD CINE CLINIC CORONAL COUGH"
     " DEFAULT DIAST DIASTOLE DIGITAL DRY EMERGENCY EOVIST EXAM EXAMINATION FAST FEMALE FEVER FOLLOW FOR FRACTURE FUNCTION FUSION"
-    " GADOVIST GATED GENERAL HELICAL HIGH HOLD HOSPITAL IMAGING INJURY INPATIENT JOINT LEVEL LIBRARY LOW MALE MASS METASTASIS MIP"
+    " GADOVIST GATED GENERAL HELICAL HIGH HOLD HOSPITAL IMAGING INJURY INPATIENT JOINT LEVEL LIBRARY LOW MALE MASS METASTASIS MIP MLO OPD IPD UHR ICU ADC FOV FBP"
     " MOBILE MPR MULTI NEURO NODULE NODULES NORMAL ONCOLOGY ORAL ORTHO OUTPATIENT PAIN PEDIATRIC PERFORM PLANE PLUS PORTABLE PRIMOVIST"
     " PROCEDURE PROSPECTIVE PROTOCOL QUICK RECON RECONSTRUCTION REGULAR REPEAT RESOLUTION RETROSPECTIVE ROOM ROUTINE SAGITTAL SCAN"
     " SEPARATE SEQ SEQUENCE SERIES SHOOT SLAB SLICE SLICES SMART SOFT SPECIALS SPIRAL STANDARD STAT STD STEP STND STROKE STUDY SYST"
@@ -179,7 +179,7 @@ ENGLISH_FILLERS: Final = frozenset(
 
 # What may follow a part named by one character without making it another part (头外伤, but not 髋臼).
 REMARKS: Final = (
-    "外伤|损伤|挫伤|骨折|出血|积水|积液|炎|癌|瘤|肿瘤|肿块|肿物|占位|结节|囊肿|结石|感染|转移|梗|结核|发热|疼痛|痛|不适|晕|待查|查体|增厚|异常"
+    "血管|动脉|静脉|全程|全长|一站式|电影|特异期|特异性|肝胆期|外伤|损伤|挫伤|骨折|出血|积水|积液|炎|癌|瘤|肿瘤|肿块|肿物|占位|结节|囊肿|结石|感染|转移|梗|结核|发热|疼痛|痛|不适|晕|待查|查体|增厚|异常"
 )
 
 # What no single word says: the characters it begins with, the pattern, what it says. These come before the words.

@@ -13,6 +13,8 @@ from catalog.techniques import ENGLISH_FILLERS, FILLERS, LATE_PATTERNS, LEXICON,
 Effects = tuple[tuple[str, str], ...]
 
 _IDEOGRAPH: Final = re.compile(r"[\u4e00-\u9fff]")
+# An organ's name may begin another's; a region's name says that it is one (胸部, 盆腔, 膝关节, 颈椎).
+_ORGAN: Final = re.compile(r"[\u4e00-\u9fff](?<![部腔节椎颅区])$")
 LONGEST_TEXT: Final = 512  # LO holds 64 characters (PS3.5 table 6.2-1); an order's text somewhat more
 
 
@@ -54,11 +56,11 @@ def has_unread_words(text: str) -> bool:
 
 
 def has_strange_words(text: str) -> bool:
-    """Return whether a normalised text holds English words of four letters or more that nobody knows.
+    """Return whether a normalised text holds English words of three letters or more that nobody knows.
 
     Texts in English are short and made of terms: an unknown one changes what was examined (SCALP, MYELOGRAM).
     """
-    return bool(_strange_words(_between_words(text), 4))
+    return bool(_strange_words(_between_words(text), 3))
 
 
 def _between_words(text: str) -> str:
@@ -70,14 +72,14 @@ def _strange_words(text: str, letters: int) -> set[str]:
 
 
 def has_clipped_part(text: str) -> bool:
-    """Return whether a part named by one character may be a piece of a longer unknown word (髋 in 髋臼)."""
+    """Return whether a named part may be a piece of a longer unknown word (髋 in 髋臼, 子宫 in 子宫输卵管)."""
     found = list(_scanned(text))
-    single = [
-        place
-        for place, (_, each) in enumerate(found)
-        if isinstance(each, Token) and _IDEOGRAPH.fullmatch(each.word) and each.values("part")
-    ]
-    return any(_unread_before(text, found, place) or _unread_after(text, found, place) for place in single)
+    for place, (_, each) in enumerate(found):
+        if not (isinstance(each, Token) and each.values("part") and _ORGAN.search(each.word)):
+            continue
+        if _unread_after(text, found, place) or (len(each.word) == 1 and _unread_before(text, found, place)):
+            return True
+    return False
 
 
 def _unread_before(text: str, found: list[tuple[int, Token | str]], place: int) -> bool:
