@@ -184,7 +184,12 @@ PARTS: Final = (
         ("ABDOMEN",),
     ),
     Part("PELVIS", "女性盆腔|男性盆腔|盆腔|盆部|盆(?!底)|PELVIS|PELVIC|PELV|PEL|PENQIANG"),
-    Part("BONYPELVIS", "骨盆|髋臼|髂骨|髂嵴|耻骨联合|耻骨|坐骨(?!神)|BONY PELVIS|PELVIS BONES?|PELVIC BONES?|BONE PELVIS|ACETABULUM|GUPEN", ("PELVIS",), {"XR": "PELVIS"}),
+    Part(
+        "BONYPELVIS",
+        "骨盆|髋臼|髂骨|髂嵴|耻骨联合|耻骨|坐骨(?!神)|BONY PELVIS|PELVIS BONES?|PELVIC BONES?|BONE PELVIS|ACETABULUM|GUPEN",
+        ("PELVIS",),
+        {"XR": "PELVIS"},
+    ),
     Part("PROSTATE", "前列腺|PROSTATE|PROSTATIC|QIANLIEXIAN", ("PELVIS",)),
     Part(
         "UTERUS", "子宫附件|子宫|附件|卵巢|宫颈|UTERUS|UTERINE|OVARY|OVARIES", ("PELVIS",), {"MR": "PELVIS"}

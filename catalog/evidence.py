@@ -11,6 +11,7 @@ from typing import Final
 
 from catalog.anatomy import lies_within, may_be_same
 from catalog.descriptions import Claim, Reading, read, union
+from catalog.standard_codes import region_name
 from catalog.study_facts import Refusal, StudyFacts, agent_given
 
 _DEVICES: Final[dict[str, str]] = {
@@ -46,7 +47,7 @@ def gather(facts: StudyFacts) -> Evidence:
 
     Raises: Refusal: where it says nothing usable or contradicts itself.
     """
-    device = _device(facts.modality)
+    device = device_of(facts.modality)
     texts = [read(text) for text in (facts.study_description, facts.requested_procedure) if text.strip()]
     protocols = [read(text) for text in facts.protocol_names]
     series = [read(text) for text in facts.series_descriptions]
@@ -55,7 +56,7 @@ def gather(facts: StudyFacts) -> Evidence:
         raise Refusal("no_image_series")
     _check_kind(device, texts, [*protocols, *images])
     scan = _pooled([*protocols, *series])
-    part = read(facts.body_part_examined.replace("/", " "))
+    part = _body_part(facts)
     claims, rule = _claims(device, texts, _named_scan(protocols, images), scan, part)
     return Evidence(
         device=device,
@@ -69,7 +70,15 @@ def gather(facts: StudyFacts) -> Evidence:
     )
 
 
-def _device(modalities: Iterable[str]) -> str:
+def _body_part(facts: StudyFacts) -> Reading:
+    """Return what BodyPartExamined says, or the codes of AnatomicRegionSequence where it says nothing."""
+    part = read(facts.body_part_examined.replace("/", " "))
+    regions = [region_name(code) for code in facts.anatomic_regions]
+    return part if part.parts or not any(regions) else read(" ".join(regions))
+
+
+def device_of(modalities: Iterable[str]) -> str:
+    """Return the kind of device: XR, MG, CT or MR. Raises: Refusal: for another, or several."""
     spelled = (unicodedata.normalize("NFKC", each).upper() for each in modalities)
     named = {part.replace(" ", "") for each in spelled for part in re.split(r"[\\|;,/+]", each)} - {""}
     imaging = named - _COMPANIONS

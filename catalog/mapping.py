@@ -19,11 +19,20 @@ from catalog.study_facts import Refusal, StudyFacts, Unmapped
 from catalog.views import BASIC_VIEWS, views_settled
 from catalog.wording import normalise
 
-__all__ = ["MappedItem", "Mapping", "StudyFacts", "Unmapped", "map_order", "map_order_text", "map_study"]
+__all__ = [
+    "MODALITIES",
+    "MappedItem",
+    "Mapping",
+    "StudyFacts",
+    "Unmapped",
+    "map_order",
+    "map_order_text",
+    "map_study",
+]
 
-Confidence = Literal["high", "medium"]
+Confidence = Literal["certain", "high", "medium"]
 
-_MODALITIES: Final = {"XR": ("DX", "CR"), "MG": ("MG",), "CT": ("CT",), "MR": ("MR",)}
+MODALITIES: Final = {"XR": ("DX", "CR"), "MG": ("MG",), "CT": ("CT",), "MR": ("MR",)}
 _SOURCES: Final = {
     "study_text": ("检查描述", "study description"),
     "scan_text": ("扫描协议或序列描述", "protocol or series description"),
@@ -37,7 +46,8 @@ class MappedItem:
     """One item of a study.
 
     `laterality` None: not two-sided, or not known; `body_part` is set where the item spans several;
-    `rule` names the field that decided: study_text, scan_text, body_part or exact_name.
+    `rule` names what decided: local_code, curator, standard_code, study_text, scan_text, body_part or
+    exact_name.
     """
 
     item_code: str
@@ -78,9 +88,9 @@ def map_order(text: str, item_list: ItemList, laterality: Laterality | None = No
     reading = read(text)
     devices = reading.devices or ({"XR"} if any(c.views for c in reading.claims) else set())
     modality = next(iter(devices), "")
-    if len(devices) != 1 or modality not in _MODALITIES:
+    if len(devices) != 1 or modality not in MODALITIES:
         return None
-    items = map_study(StudyFacts(_MODALITIES[modality][:1], study_description=text), item_list).items
+    items = map_study(StudyFacts(MODALITIES[modality][:1], study_description=text), item_list).items
     if len(items) != 1 or items[0].confidence != "high":
         return None
     return _sided_order(items[0], item_list, laterality)
@@ -163,7 +173,7 @@ def _together(claims: list[Claim], device: str) -> list[Claim]:
 
 def _items(claim: Claim, evidence: Evidence, item_list: ItemList) -> list[Item]:
     part = listed_part(claim.part, evidence.device)
-    modalities = set(_MODALITIES[evidence.device])
+    modalities = set(MODALITIES[evidence.device])
     candidates = [
         item
         for item in item_list

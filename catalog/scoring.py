@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from catalog.datafile import DataFile, Row
 from catalog.items import ItemList
 from catalog.mapping import Mapping, map_study
+from catalog.spreadsheet import read_sheet
 from catalog.study_facts import StudyFacts
 
 Half = Literal["tuning", "unseen"]
@@ -100,8 +101,8 @@ class Score:
 
 
 def read_labelled(path: Path, items: ItemList) -> list[Labelled]:
-    """Return a labelled sample. Raises InvalidList with every fault and its line."""
-    table = DataFile(path, COLUMNS)
+    """Return a labelled sample, CSV or XLSX. Raises InvalidList with every fault and its line."""
+    table = DataFile.of(path.name, read_sheet(path.name, path.read_bytes()), COLUMNS)
     rows = [_labelled(row, items) for row in table.rows()]
     table.finish()
     return rows

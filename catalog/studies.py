@@ -83,8 +83,8 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
         _add_pack(session, study, hospital, record, "archive")
         _grow(session, study, record)
         _identify(session, catalogue, study, record.header)
-        results.map_results(session, catalogue.items, study)
-        _settle(session, catalogue, study)
+        results.map_results(session, catalogue, study)
+        settle(session, catalogue, study)
         return True
 
 
@@ -226,6 +226,8 @@ def _facts(header: StudyHeader) -> dict[str, Any]:
         "protocol_names": list(header.protocol_names),
         "view_positions": list(header.view_positions),
         "manufacturer": header.Manufacturer,
+        "procedure_codes": list(header.procedure_codes),
+        "anatomic_regions": list(header.anatomic_regions),
     }
 
 
@@ -241,7 +243,7 @@ def _identify(session: Session, catalogue: Catalogue, study: Study, header: Stud
     people.link_study(session, catalogue, study, national_id, given)
 
 
-def _settle(session: Session, catalogue: Catalogue, study: Study) -> None:
+def settle(session: Session, catalogue: Catalogue, study: Study) -> None:
     """New results may be the very examinations that earlier decisions claimed to avoid."""
     if study.person_id is not None:
         people.lock(session, {study.person_id})

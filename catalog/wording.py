@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Final
 
 from catalog.anatomy import COMBINATIONS, PARTS
-from catalog.techniques import ENGLISH_FILLERS, FILLERS, LATE_PATTERNS, LEXICON, PATTERNS, REMARKS, TYPING_ERRORS
+from catalog.remarks import ENGLISH_FILLERS, FILLERS, REMARKS
+from catalog.techniques import LATE_PATTERNS, LEXICON, PATTERNS, TYPING_ERRORS
 
 Effects = tuple[tuple[str, str], ...]
 

@@ -2,6 +2,8 @@
 
 from alembic import context
 
+import catalog.tables_items
+import catalog.tables_review  # noqa: F401 - their tables join the metadata
 from catalog.tables import Base
 
 connection = context.config.attributes["connection"]
