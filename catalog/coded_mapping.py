@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from catalog.errors import InvalidInput
 from catalog.evidence import device_of
 from catalog.items import Item, ItemList
-from catalog.local_codes import LocalMeaning, LocalTable
+from catalog.local_codes import LocalMeaning, LocalTable, side
 from catalog.mapping import MODALITIES, Confidence, MappedItem, Mapping, map_study
 from catalog.records import Laterality
 from catalog.standard_codes import listed_item
@@ -48,6 +49,16 @@ class Outcome:
 
     mapping: Mapping
     unknown_codes: tuple[str, ...] = ()
+
+
+def answered(text: str) -> Answered:
+    """Return an item as a curator writes it: CT07, MR10:L or CT17:R:KNEE. Raises InvalidInput."""
+    code, *more = text.strip().upper().split(":")
+    sides = [each for each in more if each in ("L", "R", "B")]
+    parts = [each for each in more if each and each not in ("L", "R", "B")]
+    if not code or len(sides) > 1 or len(parts) > 1:
+        raise InvalidInput("写作 项目[:L|R|B][:部位]", "Write an item as CODE[:L|R|B][:PART]", field="item")
+    return Answered(code, side(sides[0]) if sides else None, parts[0] if parts else None)
 
 
 def map_with_codes(
@@ -128,10 +139,10 @@ def _mapping(
 
 
 def _mapped(
-    item: Item, side: Laterality | None, part: str | None, rule: MappedItem | None, source: str
+    item: Item, said: Laterality | None, part: str | None, rule: MappedItem | None, source: str
 ) -> MappedItem:
     """Return an item as said; where it leaves side or part open, they are what the rules read."""
-    told = side or (rule.laterality if rule else None)
+    told = said or (rule.laterality if rule else None)
     laterality: Laterality | None = {"none": None, "paired": told, "both": "B"}[item.laterality]
     body_part = (part or (rule.body_part if rule else None)) if item.spans_body_parts else None
     zh, en = _SOURCES[source]

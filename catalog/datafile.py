@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from catalog.errors import InvalidInput
+
+MOST_FAULTS: Final = 100  # told at once; a file of the wrong kind has one for each line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class InvalidList(InvalidInput):
     code = "invalid_list"
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        zh = ";".join(f"第{p.line}行 {p.field}:{p.zh}" for p in problems)
-        en = "; ".join(f"line {p.line} {p.field}: {p.en}" for p in problems)
+        shown, more = problems[:MOST_FAULTS], "…" if len(problems) > MOST_FAULTS else ""
+        zh = ";".join(f"第{p.line}行 {p.field}:{p.zh}" for p in shown) + more
+        en = "; ".join(f"line {p.line} {p.field}: {p.en}" for p in shown) + more
         super().__init__(f"{name} 有{len(problems)}处错误:{zh}", f"{name} has {len(problems)} faults: {en}")
         self.problems = tuple(problems)
 

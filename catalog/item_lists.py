@@ -65,12 +65,18 @@ def load_released(session: Session, items: ItemList) -> None:
 
 def in_force(session: Session, catalogue: Catalogue, regions: Sequence[str], at: datetime) -> ItemList:
     """Return the list for a hospital that lies in `regions` (smallest first) as it stood at a moment."""
+    return _standing(session, catalogue, regions, day=local_day(at), known_at=at)
+
+
+def _standing(
+    session: Session, catalogue: Catalogue, regions: Sequence[str], *, day: date, known_at: datetime
+) -> ItemList:
     query = (
         select(ItemListVersion)
         .where(
             or_(ItemListVersion.region_code.is_(None), ItemListVersion.region_code.in_(regions)),
-            ItemListVersion.effective_from <= local_day(at),
-            ItemListVersion.known_from <= at,
+            ItemListVersion.effective_from <= day,
+            ItemListVersion.known_from <= known_at,
         )
         .order_by(ItemListVersion.effective_from)
     )
@@ -81,6 +87,13 @@ def in_force(session: Session, catalogue: Catalogue, regions: Sequence[str], at:
         row = newest.get(region)
         items = items if row is None else overlaid(items, _items(session, row))
     return items
+
+
+def on_day(session: Session, catalogue: Catalogue, region: str | None, day: date) -> ItemList:
+    """Return the list of a region (none: the whole exchange) for a day, as it is known now."""
+    path = () if region is None else (region, *_path_above(session, region))
+    moment = _moment(catalogue, day)
+    return _standing(session, catalogue, path, day=day, known_at=moment)
 
 
 def every_item(session: Session, catalogue: Catalogue) -> ItemList:

@@ -6,7 +6,7 @@ interrupted goes on; going through twice changes nothing more.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -26,40 +26,54 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Remapped:
-    """What a job has done so far; `resumed` where an interrupted one went on."""
+    """How far a job is: studies looked at of `total`, and of how many a result changed.
+
+    `resumed`: it went on where an earlier call had stopped.
+    """
 
     job_id: int
+    done: bool
     studies: int
+    total: int
     changed: int
     resumed: bool
 
+    def report(self) -> dict[str, Any]:
+        """Return it as JSON would have it."""
+        return {
+            "job": self.job_id,
+            "state": "done" if self.done else "running",
+            "studies": self.studies,
+            "total": self.total,
+            "changed": self.changed,
+            "resumed": self.resumed,
+        }
 
-def remap(catalogue: Catalogue, *, on_progress: Progress = lambda _done, _all: None) -> Remapped:
+
+def remap(
+    catalogue: Catalogue,
+    *,
+    on_progress: Progress = lambda _done, _all: None,
+    most_batches: int | None = None,
+) -> Remapped:
     """Map every study again, going on with a job that was interrupted; new ones are mapped as they come.
 
-    Raises DatabaseDown; what was done until then stays done.
+    With `most_batches` it stops after so many, and the next call goes on. Raises DatabaseDown; what was done
+    until then stays done.
     """
-    job_id, cursor, last, resumed = _job(catalogue)
-    while True:
+    job_id, resumed = _job(catalogue)
+    batches = 0
+    while most_batches is None or batches < most_batches:
         with transaction(catalogue.engine) as session:
-            ids, stale = _stale(session, catalogue, cursor, last)
-            total = session.scalar(select(func.count()).where(Study.id <= last)) or 0
+            job = session.get_one(RemapJob, job_id)
+            ids, stale = _stale(session, catalogue, job.cursor, job.last_study_id)
         if not ids:
-            return _finish(catalogue, job_id, resumed=resumed)
+            break
         changed = remap_studies(catalogue, stale)
-        with transaction(catalogue.engine) as session:
-            session.execute(
-                update(RemapJob)
-                .where(RemapJob.id == job_id, RemapJob.cursor == cursor)
-                .values(
-                    cursor=ids[-1],
-                    studies=RemapJob.studies + len(ids),
-                    changed=RemapJob.changed + changed,
-                )
-            )
-            done = session.get_one(RemapJob, job_id).studies
-        cursor = ids[-1]
-        on_progress(done, total)
+        reached = _advance(catalogue, job_id, job.cursor, ids, changed)
+        on_progress(reached.studies, reached.total)
+        batches += 1
+    return _reached(catalogue, job_id, resumed=resumed)
 
 
 def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
@@ -77,17 +91,27 @@ def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
     return changed
 
 
-def _job(catalogue: Catalogue) -> tuple[int, int, int, bool]:
+def _job(catalogue: Catalogue) -> tuple[int, bool]:
     with transaction(catalogue.engine) as session:
-        newest = session.scalar(select(func.max(Study.id))) or 0
+        newest, total = session.execute(select(func.coalesce(func.max(Study.id), 0), func.count())).one()
         made = session.scalars(
             insert(RemapJob)
-            .values(last_study_id=newest, started_at=catalogue.clock())
+            .values(last_study_id=newest, total=total, started_at=catalogue.clock())
             .on_conflict_do_nothing()
             .returning(RemapJob.id)
         ).one_or_none()
-        job = session.scalars(select(RemapJob).where(RemapJob.state == "running")).one()
-        return job.id, job.cursor, job.last_study_id, made is None
+        return session.scalars(select(RemapJob.id).where(RemapJob.state == "running")).one(), made is None
+
+
+def _advance(catalogue: Catalogue, job_id: int, cursor: int, ids: list[int], changed: int) -> RemapJob:
+    """Remember how far a job is; where another call was faster, its figures stand."""
+    with transaction(catalogue.engine) as session:
+        session.execute(
+            update(RemapJob)
+            .where(RemapJob.id == job_id, RemapJob.cursor == cursor)
+            .values(cursor=ids[-1], studies=RemapJob.studies + len(ids), changed=RemapJob.changed + changed)
+        )
+        return session.get_one(RemapJob, job_id)
 
 
 def _stale(session: Session, catalogue: Catalogue, cursor: int, last: int) -> tuple[list[int], list[int]]:
@@ -102,9 +126,16 @@ def _stale(session: Session, catalogue: Catalogue, cursor: int, last: int) -> tu
     return [study.id for study in found], stale
 
 
-def _finish(catalogue: Catalogue, job_id: int, *, resumed: bool) -> Remapped:
+def _reached(catalogue: Catalogue, job_id: int, *, resumed: bool) -> Remapped:
     with transaction(catalogue.engine) as session:
-        job = session.get_one(RemapJob, job_id)
-        if job.state == "running":
+        job = session.get_one(RemapJob, job_id, with_for_update=True)
+        if job.state == "running" and job.cursor >= job.last_study_id:
             job.state, job.finished_at = "done", catalogue.clock()
-        return Remapped(job_id, job.studies, job.changed, resumed)
+        return Remapped(
+            job_id=job.id,
+            done=job.state == "done",
+            studies=job.studies,
+            total=job.total,
+            changed=job.changed,
+            resumed=resumed,
+        )

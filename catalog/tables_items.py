@@ -81,6 +81,7 @@ class RemapJob(Base):
     state: Mapped[str] = mapped_column(server_default="running")
     cursor: Mapped[int] = mapped_column(server_default="0")
     last_study_id: Mapped[int]
+    total: Mapped[int] = mapped_column(Integer)
     studies: Mapped[int] = mapped_column(Integer, server_default="0")
     changed: Mapped[int] = mapped_column(Integer, server_default="0")
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False, server_default="running"),
         sa.Column("cursor", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("last_study_id", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("studies", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("changed", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
