@@ -62,18 +62,19 @@ def remap(
     until then stays done.
     """
     job_id, resumed = _job(catalogue)
-    batches = 0
+    batches, everything = 0, False
     while most_batches is None or batches < most_batches:
         with transaction(catalogue.engine) as session:
             job = session.get_one(RemapJob, job_id)
             ids, stale = _stale(session, catalogue, job.cursor, job.last_study_id)
         if not ids:
+            everything = True
             break
         changed = remap_studies(catalogue, stale)
         reached = _advance(catalogue, job_id, job.cursor, ids, changed)
         on_progress(reached.studies, reached.total)
         batches += 1
-    return _reached(catalogue, job_id, resumed=resumed)
+    return _reached(catalogue, job_id, resumed=resumed, everything=everything)
 
 
 def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
@@ -126,10 +127,10 @@ def _stale(session: Session, catalogue: Catalogue, cursor: int, last: int) -> tu
     return [study.id for study in found], stale
 
 
-def _reached(catalogue: Catalogue, job_id: int, *, resumed: bool) -> Remapped:
+def _reached(catalogue: Catalogue, job_id: int, *, resumed: bool, everything: bool) -> Remapped:
     with transaction(catalogue.engine) as session:
         job = session.get_one(RemapJob, job_id, with_for_update=True)
-        if job.state == "running" and job.cursor >= job.last_study_id:
+        if job.state == "running" and everything:
             job.state, job.finished_at = "done", catalogue.clock()
         return Remapped(
             job_id=job.id,

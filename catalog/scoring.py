@@ -102,7 +102,12 @@ class Score:
 
 def read_labelled(path: Path, items: ItemList) -> list[Labelled]:
     """Return a labelled sample, CSV or XLSX. Raises InvalidList with every fault and its line."""
-    table = DataFile.of(path.name, read_sheet(path.name, path.read_bytes()), COLUMNS)
+    return read_labelled_bytes(path.name, path.read_bytes(), items)
+
+
+def read_labelled_bytes(name: str, content: bytes, items: ItemList) -> list[Labelled]:
+    """Return a labelled sample from the bytes of a file. Raises InvalidList as `read_labelled` does."""
+    table = DataFile.of(name, read_sheet(name, content), COLUMNS)
     rows = [_labelled(row, items) for row in table.rows()]
     table.finish()
     return rows

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from catalog.context import Catalogue
-from exchange import admin, checks, health, patients, problems, savings
+from exchange import admin, checks, health, items, patients, problems, reviews, savings
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
@@ -40,7 +40,7 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (checks, patients, savings, admin, health):
+    for part in (checks, patients, savings, items, reviews, admin, health):
         app.include_router(part.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
