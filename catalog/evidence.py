@@ -19,6 +19,10 @@ _DEVICES: Final[dict[str, str]] = {
     **dict.fromkeys(("MR", "MRI", "NMR", "MRT", "MRA", "MRI-SCAN"), "MR"),
     **dict.fromkeys(("DX", "CR", "DR", "XR", "X-RAY", "XRAY", "RX", "DXR"), "XR"),
     **dict.fromkeys(("MG", "MAMMO", "MMG"), "MG"),
+    **dict.fromkeys(("US", "ULTRASOUND"), "US"),
+    **dict.fromkeys(("ECG", "EKG"), "ECG"),
+    **dict.fromkeys(("BMD", "DXA", "DEXA"), "BMD"),
+    **dict.fromkeys(("PT", "PET"), "PT"),
 }
 _COMPANIONS: Final = frozenset({"SR", "PR", "KO", "SEG", "DOC", "REG", "RWV", "AU", "RTSTRUCT", "OT", "SC"})
 _WEAK_SERIES_WORDS: Final = frozenset({"LUNG", "LUNGS", "BRAIN"})
@@ -78,13 +82,15 @@ def _body_part(facts: StudyFacts) -> Reading:
 
 
 def device_of(modalities: Iterable[str]) -> str:
-    """Return the kind of device: XR, MG, CT or MR. Raises: Refusal: for another, or several."""
+    """Return the kind of device: XR, MG, CT, MR, US, ECG, BMD or PT. Raises: Refusal: for another, or several."""
     spelled = (unicodedata.normalize("NFKC", each).upper() for each in modalities)
     named = {part.replace(" ", "") for each in spelled for part in re.split(r"[\\|;,/+]", each)} - {""}
     imaging = named - _COMPANIONS
     devices = {_DEVICES.get(each, "") for each in imaging}
     if not imaging or "" in devices:
         raise Refusal("modality_not_listed")
+    if devices == {"PT", "CT"}:  # a PET-CT, whose CT is no examination of its own
+        return "PT"
     if len(devices) > 1:
         raise Refusal("several_modalities")
     return devices.pop()

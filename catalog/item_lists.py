@@ -5,6 +5,7 @@ region last. A moment is judged by what was known and in force then, so importin
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from catalog import audit
 from catalog.context import Caller, Catalogue
-from catalog.errors import Conflict, NotFound
+from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.item_diff import ListDiff, difference
 from catalog.items import Item, ItemList, overlaid
 from catalog.rules import HOSPITAL_ZONE, local_day
@@ -25,6 +26,7 @@ from catalog.tables import Region
 from catalog.tables_items import ItemListVersion, ListedItem
 
 RELEASED: Final = "release"
+_VERSION: Final = re.compile(r"[\w.-]{1,64}")
 _SETS: Final = ("views",)
 _TUPLES: Final = ("modalities", "covers")
 
@@ -153,8 +155,15 @@ def import_list(
 ) -> Import:
     """Add a version of the list, or only say what it would change; nothing that stands is altered.
 
-    Raises Conflict where the region has a version of this name or of this first day already.
+    Raises Conflict where the region has a version of this name or of this first day already, InvalidInput
+    for a malformed name.
     """
+    if not _VERSION.fullmatch(items.version):
+        raise InvalidInput(
+            "版本名限 1 到 64 位字母、数字、汉字和 . _ -",
+            "A version's name takes 1 to 64 letters, digits and . _ -",
+            field="version",
+        )
     now = catalogue.clock()
     wider = wider_list(session, catalogue, region, items.effective_from)
     after = items if wider is None else overlaid(wider, items)

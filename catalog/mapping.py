@@ -12,8 +12,9 @@ from typing import Final, Literal
 from catalog.anatomy import listed_part
 from catalog.contrast import contrast_settled
 from catalog.descriptions import Claim, read
-from catalog.evidence import Evidence, gather
+from catalog.evidence import Evidence, device_of, gather
 from catalog.items import Item, ItemList
+from catalog.other_devices import OTHER_MODALITIES, Named, named_items
 from catalog.records import Laterality
 from catalog.study_facts import Refusal, StudyFacts, Unmapped
 from catalog.views import BASIC_VIEWS, views_settled
@@ -32,7 +33,13 @@ __all__ = [
 
 Confidence = Literal["certain", "high", "medium"]
 
-MODALITIES: Final = {"XR": ("DX", "CR"), "MG": ("MG",), "CT": ("CT",), "MR": ("MR",)}
+MODALITIES: Final = {
+    "XR": ("DX", "CR"),
+    "MG": ("MG",),
+    "CT": ("CT",),
+    "MR": ("MR",),
+    **OTHER_MODALITIES,
+}
 _SOURCES: Final = {
     "study_text": ("检查描述", "study description"),
     "scan_text": ("扫描协议或序列描述", "protocol or series description"),
@@ -70,8 +77,13 @@ class Mapping:
 def map_study(facts: StudyFacts, item_list: ItemList) -> Mapping:
     """Return the listed items a study holds, each with its confidence and explanation."""
     try:
-        evidence = gather(facts)
-        found = list(_mapped(evidence, item_list))
+        device = device_of(facts.modality)
+        if not any(set(MODALITIES[device]) & set(item.modalities) for item in item_list):
+            raise Refusal("modality_not_listed")
+        if device in OTHER_MODALITIES:
+            found = [_named_item(each) for each in named_items(device, facts, item_list)]
+        else:
+            found = list(_mapped(gather(facts), item_list))
     except Refusal as refusal:
         return Mapping(unmapped_reason=refusal.reason)
     return Mapping(tuple(dict.fromkeys(found)))
@@ -120,6 +132,21 @@ def _sided_order(mapped: MappedItem, item_list: ItemList, laterality: Laterality
     if mapped.laterality not in (None, laterality):
         return None
     return replace(mapped, laterality=laterality)
+
+
+def _named_item(named: Named) -> MappedItem:
+    item = named.item
+    side: Laterality | None = {"none": None, "paired": named.laterality, "both": "B"}[item.laterality]
+    zh, en = _SOURCES["study_text"]
+    return MappedItem(
+        item.code,
+        side,
+        item.body_part if item.spans_body_parts else None,
+        "high",
+        "study_text",
+        f"依据{zh}:{named.words}",
+        f"From the {en}: {named.words}",
+    )
 
 
 def _mapped(evidence: Evidence, item_list: ItemList) -> Iterator[MappedItem]:

@@ -19,7 +19,9 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("骨盆平片|骨盆片", "device:XR part:BONYPELVIS view:frontal"),
     ("NCCT|NECT", "device:CT contrast:plain"),
     ("CECT", "device:CT contrast:enhanced"),
-    ("彩超|超声|B超|ULTRASOUND|DOPPLER|心电图|ECG|EKG|胃镜|肠镜", "device:OTHER"),
+    ("彩超|超声|B超|ULTRASOUND|DOPPLER", "device:US"),
+    ("心电图|ECG|EKG", "device:ECG"),
+    ("胃镜|肠镜", "device:OTHER"),
     # Contrast
     ("平扫增强|平增|平扫加增强|CT平[+]增", "contrast:plain contrast:enhanced"),
     ("平扫|普通扫描|常规扫描|PLAIN|NATIVE|UNENHANCED|NON ENHANCED|PINGSAO", "contrast:plain"),
