@@ -237,7 +237,7 @@ class Study(Base):
     description: Mapped[str]
     facts: Mapped[dict[str, Any]]
     fingerprint: Mapped[str | None]
-    unmapped_reason: Mapped[dict[str, Any] | None]
+    unmapped_reason: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     series_count: Mapped[int] = mapped_column(Integer)
     instance_count: Mapped[int] = mapped_column(Integer)
     size_bytes: Mapped[int]

@@ -71,6 +71,8 @@ def upgrade() -> None:
     _create_review_task()
     op.add_column("study", sa.Column("fingerprint", sa.Text()))
     op.create_index("ix_study_hospital_fingerprint", "study", ["hospital_id", "fingerprint"])
+    # A reason that was gone used to be kept as JSON's null, which counts as a reason.
+    op.execute("update study set unmapped_reason = null where unmapped_reason = 'null'::jsonb")
     op.add_column("result", sa.Column("explanation_en", sa.Text(), nullable=False, server_default=""))
 
 
