@@ -141,6 +141,8 @@ def test_a_question_that_more_images_settle_is_dropped(city: City) -> None:
     city.study("A", StudyInstanceUID=uid, StudyDescription="胸部CT平扫")
     assert (tasks(city), active(city)) == ([], [("CT07", None, "study_text")])
     assert [each["state"] for each in tasks(city, state="dropped")] == ["dropped"]
+    with transaction(city.catalogue.engine) as session:
+        assert results.unmapped(session) == []
 
 
 def test_a_hospital_s_own_code_decides_and_an_unknown_one_is_asked_about_until_the_table_has_it(
