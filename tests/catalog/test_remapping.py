@@ -92,6 +92,8 @@ def test_a_withdrawn_study_is_not_brought_back_by_mapping_it_again(city: City) -
         session.execute(update(Study).values(withdrawn=True))
         session.execute(update(Result).values(status="withdrawn"))
     remapping.remap(city.catalogue)
+    with transaction(city.catalogue.engine) as session:
+        assert [row.item_code for row in session.scalars(select(Result))] == ["CT07"]
     local_codes(city, "A", ("K-17", "CT10"))
     remapping.remap(city.catalogue)
     assert active(city) == []

@@ -73,21 +73,21 @@ def with_entities() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "why"),
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"\n\n", id="blank lines"),
-        pytest.param(b"a,a\n1,2\n", id="a column twice"),
-        pytest.param(b"\xff\xff\x00", id="no text"),
-        pytest.param(b"PK\x03\x04 not a zip", id="no zip"),
-        pytest.param(b"a\n" + b"1\n" * 50_001, id="too many rows"),
-        pytest.param(b"a" * (LONGEST_FILE_BYTES + 1), id="too large"),
-        pytest.param(bomb(), id="a zip that inflates beyond the limit"),
-        pytest.param(with_entities(), id="entities"),
+        pytest.param(b"", "is empty", id="nothing"),
+        pytest.param(b"\n\n", "is empty", id="blank lines"),
+        pytest.param(b"a,a\n1,2\n", "stands twice", id="a column twice"),
+        pytest.param(b"\xff\xff\x00", "cannot be read", id="no text"),
+        pytest.param(b"PK\x03\x04 not a zip", "not a valid XLSX", id="no zip"),
+        pytest.param(b"a\n" + b"1\n" * 50_001, "more than", id="too many rows"),
+        pytest.param(b"a" * (LONGEST_FILE_BYTES + 1), "too large", id="too large"),
+        pytest.param(bomb(), "too large", id="a zip that inflates beyond the limit"),
+        pytest.param(with_entities(), "document type", id="entities"),
     ],
 )
-def test_what_is_no_table_or_too_much_of_one_is_refused(content: bytes) -> None:
-    with pytest.raises(InvalidList):
+def test_what_is_no_table_or_too_much_of_one_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(InvalidList, match=why):
         read_sheet("x", content)
 
 
