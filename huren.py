@@ -24,7 +24,7 @@ ELSEWHERE: Final = {
     "rebuild": "dicom_node.cli_archive:rebuild",
     "hospital": "catalog.cli:hospital",
     "qc": "catalog.cli:qc",
-    "items": "catalog.cli:items",
+    "items": "catalog.cli_items:items",
     "prices": "catalog.cli_money:prices",
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",

@@ -75,17 +75,17 @@ PARTS: Final = (
     # Spine
     Part(
         "CSPINE",
-        "颈椎间盘|颈椎|颈髓|颈段|CERVICAL SPINE|CERVICAL|C SPINE|CSP|JINGZHUI",
+        "颈椎间盘|颈椎|颈髓|颈段脊髓|CERVICAL SPINE|CERVICAL|C SPINE|CSP|JINGZHUI",
         ("SPINE", "NECK"),
     ),
     Part(
         "TSPINE",
-        "胸椎间盘|胸椎|胸髓|胸段|THORACIC SPINE|SPINE THORACIC|DORSAL SPINE|T SPINE|TSP|XIONGZHUI",
+        "胸椎间盘|胸椎|胸髓|胸段脊髓|THORACIC SPINE|SPINE THORACIC|DORSAL SPINE|T SPINE|TSP|XIONGZHUI",
         ("SPINE", "CHEST"),
     ),
     Part(
         "LSPINE",
-        "腰椎间盘|腰间盘|腰骶椎|腰椎|腰段|LUMBAR SPINE|LUMBAR|LUMBOSACRAL SPINE|LUMBOSACRAL|LUMBO SACRAL|L SPINE"
+        "腰椎间盘|腰间盘|腰骶椎|腰椎|腰段脊髓|LUMBAR SPINE|LUMBAR|LUMBOSACRAL SPINE|LUMBOSACRAL|LUMBO SACRAL|L SPINE"
         "|LS SPINE|L S SPINE|L/S SPINE|LSSPINE|LSP|YAOZHUI",
         ("SPINE", "ABDOMEN"),
     ),
@@ -126,6 +126,7 @@ PARTS: Final = (
         "|CORONARIES|COR(?= ?CTA)|COR(?= ?ANGIO)|GUANMAI",
         ("HEART", "CHEST"),
     ),
+    Part("BYPASSGRAFT", "搭桥|桥血管|CABG|BYPASS GRAFTS?|BYPASS", ("CORONARYARTERY", "HEART", "CHEST")),
     Part(
         "PULMONARYARTERY",
         "肺动脉|PULMONARY ARTERY|PULMONARY ARTERIES|PULMONARY(?= ?ANGIO)|PULMONARY(?= ?CTA)|PULM(?= ?ANGIO)|PULM(?= ?CTA)",
@@ -136,7 +137,7 @@ PARTS: Final = (
         "肺静脉|左心房|左心耳|左房|PULMONARY VEIN|PULMONARY VEINS|LEFT ATRIUM",
         ("HEART", "CHEST"),
     ),
-    Part("BREAST", "乳腺|乳房|乳|BREAST|BREASTS|MAMMARY|RUXIAN", ("CHEST",)),
+    Part("BREAST", "乳腺|乳房|乳头|乳|BREAST|BREASTS|MAMMARY|RUXIAN", ("CHEST",)),
     # Great vessels
     Part(
         "AORTA",
@@ -145,7 +146,7 @@ PARTS: Final = (
     ),
     Part(
         "THORACICAORTA",
-        "胸主动脉|升主动脉|主动脉弓|THORACIC AORTA|AORTIC ARCH|ASCENDING AORTA",
+        "胸主动脉|升主动脉|主动脉弓|CHEST AORTA|THORACIC AORTA|AORTIC ARCH|ASCENDING AORTA",
         ("AORTA", "CHEST"),
     ),
     Part("ABDOMINALAORTA", "腹主动脉|ABDOMINAL AORTA", ("AORTA", "ABDOMEN")),
@@ -165,7 +166,7 @@ PARTS: Final = (
     Part("LOWERABDOMEN", "中下腹部?|下腹部?|中腹部?|LOWER ABDOMEN|LOWER ABD", ("ABDOMEN",)),
     Part(
         "LIVER",
-        "肝脏|肝(?!动)|胆囊|胰腺|胰|脾脏|脾|LIVER|HEPATIC|PANCREAS|PANCREATIC|GALLBLADDER|SPLEEN",
+        "肝脏|肝胆|胆胰|肝(?!动)|胆囊|胰腺|胰[头体尾]部?|胰|脾脏|脾|LIVER|HEPATIC|PANCREAS|PANCREATIC|GALLBLADDER|SPLEEN",
         ("ABDOMEN",),
         {"CT": "ABDOMEN", "MR": "ABDOMEN"},
     ),
@@ -183,7 +184,12 @@ PARTS: Final = (
         ("ABDOMEN",),
     ),
     Part("PELVIS", "女性盆腔|男性盆腔|盆腔|盆部|盆(?!底)|PELVIS|PELVIC|PELV|PEL|PENQIANG"),
-    Part("BONYPELVIS", "骨盆|BONY PELVIS|GUPEN", ("PELVIS",), {"XR": "PELVIS"}),
+    Part(
+        "BONYPELVIS",
+        "骨盆|髋臼|髂骨|髂嵴|耻骨联合|耻骨|坐骨(?!神)|BONY PELVIS|PELVIS BONES?|PELVIC BONES?|BONE PELVIS|ACETABULUM|GUPEN",
+        ("PELVIS",),
+        {"XR": "PELVIS"},
+    ),
     Part("PROSTATE", "前列腺|PROSTATE|PROSTATIC|QIANLIEXIAN", ("PELVIS",)),
     Part(
         "UTERUS", "子宫附件|子宫|附件|卵巢|宫颈|UTERUS|UTERINE|OVARY|OVARIES", ("PELVIS",), {"MR": "PELVIS"}
@@ -194,12 +200,12 @@ PARTS: Final = (
     Part("FETUS", "胎儿|胎盘|FETAL|FETUS", ("PELVIS",)),
     # Limbs
     Part("EXTREMITY", "四肢关节|四肢|EXTREMITY|EXTREMITIES|LIMB|LIMBS"),
-    Part("SHOULDER", "肩关节|肩部|肩(?![胛锁])|SHOULDER|SHOULDERS|JIANGUANJIE", _LIMB, _JOINT),
+    Part("SHOULDER", "肩关节|肩袖|肩部|肩(?![胛锁])|SHOULDER|SHOULDERS|JIANGUANJIE", _LIMB, _JOINT),
     Part("ELBOW", "肘关节|肘部|肘|ELBOW|ELBOWS|ZHOUGUANJIE", _LIMB, _JOINT),
     Part("WRIST", "腕关节|手腕|腕部|腕|WRIST|WRISTS|WANGUANJIE", _LIMB, _JOINT),
     Part("HAND", "手部|手掌|手(?![术法动足指腕])|HAND|HANDS", _LIMB, _JOINT),
     Part("HIP", "髋关节|髋部|髋|HIP|HIPS|KUANGUANJIE", ("EXTREMITY", "PELVIS"), _JOINT),
-    Part("KNEE", "膝关节|膝部|膝|KNEE|KNEES|XIGUANJIE", _LIMB, _JOINT),
+    Part("KNEE", "膝关节|半月板|膝部|膝|KNEE|KNEES|XIGUANJIE", _LIMB, _JOINT),
     Part("ANKLE", "踝关节|踝部|踝|ANKLE|ANKLES|HUAIGUANJIE", _LIMB, _JOINT),
     Part("FOOT", "足部|足(?![月够底踝趾跟])|FOOT|FEET", _LIMB, _JOINT),
     Part("FOOTANKLE", "足踝部?|FOOT ANKLE", _LIMB),
@@ -216,6 +222,7 @@ PARTS: Final = (
     Part("LOWERLIMB", "双下肢|下肢|LOWER EXTREMITY|LOWER EXTREMITIES|LOWER LIMB|LOWER LIMBS|RUNOFF", _LIMB),
     Part("UPPERLIMB", "双上肢|上肢|UPPER EXTREMITY|UPPER EXTREMITIES|UPPER LIMB|UPPER LIMBS", _LIMB),
     # Elsewhere
+    Part("PARASPINAL", "颈椎旁|胸椎旁|腰椎旁|椎旁|脊柱旁|PARASPINAL|PARAVERTEBRAL"),
     Part("PLEXUS", "臂丛神经?|腰骶丛|骶丛|神经根|BRACHIAL PLEXUS|PLEXUS"),
     Part("SOFTTISSUE", "皮下|肿物|软组织肿块|体表"),
     Part("WHOLEBODY", "全身|WHOLE BODY|WHOLEBODY|TOTAL BODY"),

@@ -1,15 +1,14 @@
-"""Commands about what is known: schema, hospitals, items, quality evaluations."""
+"""Commands about what is known: schema, hospitals, quality evaluations."""
 
-import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from sqlalchemy import select
 
-from catalog import registry, results
+from catalog import registry
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -17,7 +16,6 @@ from catalog.tables import Hospital, Peer, QcEvaluation
 from catalog.workplace import open_workplace
 
 hospital = typer.Typer(no_args_is_help=True, help="医疗机构及其 AE 标题 / hospitals and their AE titles")
-items = typer.Typer(no_args_is_help=True, help="互认项目清单 / the recognised list")
 qc = typer.Typer(no_args_is_help=True, help="质量评价与 HR 标识 / quality evaluations and HR marks")
 
 
@@ -109,56 +107,6 @@ def hospital_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
     show(rows, as_json=json)
 
 
-@items.command("list")
-def items_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出互认项目。 List the recognised items.
-
-    这是建议清单,不是官方清单。 It is a proposal, not an official list.
-    """
-    with open_workplace(data_dir) as place:
-        found = place.catalogue.items
-    rows = [
-        {
-            "code": item.code,
-            "name": item.name_zh,
-            "name_en": item.name_en,
-            "category": item.category,
-            "laterality": item.laterality,
-            "window_days": item.window_days,
-            "covers": " ".join(item.covers),
-        }
-        for item in found
-    ]
-    show(rows, as_json=json, title=f"{found.title_zh} {found.version} ({found.status})")
-
-
-@items.command("unmapped")
-def items_unmapped(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出未能对应清单的检查。 List studies that are on no list."""
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        rows = results.unmapped(session, limit=1000)
-    if not json:
-        shown = ("StudyInstanceUID", "hospital", "exam_time", "reason")
-        rows = [{key: row[key] for key in shown} for row in rows]
-    show(rows, as_json=json)
-
-
-@items.command("map")
-def items_map(
-    code: Annotated[str, typer.Argument(metavar="HOSPITAL", help="机构代码 / hospital code")],
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV")],
-    data_dir: DataDir = HERE,
-) -> None:
-    """导入机构自有项目代码。 Read a hospital's own codes: local_code,name,item_code[,laterality,body_part].
-
-    例 / example:  huren items map B codes.csv
-    """
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        rows = _local_codes(file, {item.code for item in place.catalogue.items})
-        count = registry.map_local_codes(session, registry.hospital_by_code(session, code), rows)
-    typer.echo(f"已导入 / read: {count}")
-
-
 @qc.command("add")
 def qc_add(
     code: Annotated[str, typer.Argument(metavar="HOSPITAL", help="机构代码 / hospital code")],
@@ -229,29 +177,3 @@ def _targets(item: str | None, groups: frozenset[str]) -> list[tuple[str | None,
     if item is None:
         return [(None, "imaging"), (None, "laboratory")]
     return [(None, item)] if item in groups else [(item, None)]
-
-
-def _local_codes(file: Path, known: set[str]) -> list[dict[str, Any]]:
-    with file.open(encoding="utf-8-sig", newline="") as text_file:
-        rows = list(csv.DictReader(text_file))
-    faults = [
-        f"{number}"
-        for number, row in enumerate(rows, 2)
-        if not row.get("local_code") or row.get("item_code") not in known
-    ]
-    if faults or not rows:
-        raise InvalidInput(
-            f"第 {' '.join(faults[:20]) or '1'} 行有误:须有 local_code 与清单中的 item_code",
-            f"Lines {' '.join(faults[:20]) or '1'}: local_code and a listed item_code are needed",
-            field="file",
-        )
-    return [
-        {
-            "code": row["local_code"].strip(),
-            "name": (row.get("name") or "").strip(),
-            "item_code": row["item_code"],
-            "laterality": (row.get("laterality") or "").strip() or None,
-            "body_part": (row.get("body_part") or "").strip() or None,
-        }
-        for row in rows
-    ]

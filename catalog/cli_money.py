@@ -7,7 +7,7 @@ import orjson
 import typer
 from sqlalchemy import select, text
 
-from catalog import registry, savings
+from catalog import item_lists, registry, savings
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
@@ -30,7 +30,7 @@ def prices_import(
     """
     rows = load_prices(file)
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        _known_items(rows, {item.code for item in place.catalogue.items})
+        _known_items(rows, {item.code for item in item_lists.every_item(session, place.catalogue)})
         new = registry.add_prices(session, rows, source=file.name)
     typer.echo(f"新增 / new: {new}, 已有 / there already: {len(rows) - new}")
 
@@ -67,7 +67,7 @@ def prices_set(
             valid_to=day(last, "to") if last else None,
             row_id="",
         )
-        _known_items([row], {known.code for known in place.catalogue.items})
+        _known_items([row], {known.code for known in item_lists.every_item(session, place.catalogue)})
         registry.add_prices(session, [row], source="huren prices set")
     typer.echo("已登记 / recorded")
 
@@ -113,7 +113,7 @@ def savings_report(
         today = local_day(place.catalogue.clock())
         answer = savings.report(
             session,
-            place.catalogue.items,
+            item_lists.every_item(session, place.catalogue),
             first=day(f"{first}-01", "from") if first else today.replace(month=1, day=1),
             last=day(f"{last}-01", "to") if last else today,
             group_by=[name for name in group_by.split(",") if name],

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 from catalog.errors import InvalidInput
+
+MOST_FAULTS: Final = 100  # told at once; a file of the wrong kind has one for each line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class InvalidList(InvalidInput):
     code = "invalid_list"
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        zh = ";".join(f"第{p.line}行 {p.field}:{p.zh}" for p in problems)
-        en = "; ".join(f"line {p.line} {p.field}: {p.en}" for p in problems)
+        shown, more = problems[:MOST_FAULTS], "…" if len(problems) > MOST_FAULTS else ""
+        zh = ";".join(f"第{p.line}行 {p.field}:{p.zh}" for p in shown) + more
+        en = "; ".join(f"line {p.line} {p.field}: {p.en}" for p in shown) + more
         super().__init__(f"{name} 有{len(problems)}处错误:{zh}", f"{name} has {len(problems)} faults: {en}")
         self.problems = tuple(problems)
 
@@ -95,33 +98,58 @@ class Row:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A table as read: its heading, and each line's number with its cells by name (None: too many cells)."""
+
+    heading: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str] | None], ...]
+
+
 class DataFile:
-    """A CSV file read line by line; `finish` raises when anything was wrong."""
+    """A table read line by line; `finish` raises when anything was wrong."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.name = path.name
+        self._open(path.name, _csv_file(path), columns)
+
+    @classmethod
+    def of(cls, name: str, lines: Lines, columns: Sequence[str]) -> "DataFile":
+        """Return a table that was read from elsewhere. Raises InvalidList where a column is missing."""
+        table = cls.__new__(cls)
+        table._open(name, lines, columns)
+        return table
+
+    def _open(self, name: str, lines: Lines, columns: Sequence[str]) -> None:
+        missing = [column for column in columns if column not in lines.heading]
+        if missing:
+            refuse(name, f"缺少列 {'、'.join(missing)}", f"lacks the columns {', '.join(missing)}")
+        self.name = name
         self.problems: list[Problem] = []
-        self._lines = self._read(path, columns)
+        self._lines = lines
 
     def rows(self) -> Iterator[Row]:
-        for line, values in self._lines:
-            if None in values:
+        for line, values in self._lines.rows:
+            if values is None:
                 self.problems.append(Problem(line, "", "列数过多", "has too many columns"))
             else:
-                clean = {field: (value or "").strip() for field, value in values.items()}
-                yield Row(line, clean, self.problems)
+                yield Row(line, values, self.problems)
 
     def finish(self) -> None:
         """Raises: InvalidList: with every problem, in the order of the lines."""
         if self.problems:
             raise InvalidList(self.name, sorted(self.problems, key=lambda p: p.line))
 
-    def _read(self, path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-        reader = csv.DictReader(io.StringIO(_content(path), newline=""))
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            _refuse(path, f"缺少列 {'、'.join(missing)}", f"lacks the columns {', '.join(missing)}")
-        return [(reader.line_num, values) for values in reader]
+
+def _csv_file(path: Path) -> Lines:
+    reader = csv.DictReader(io.StringIO(_content(path), newline=""))
+    rows = tuple((reader.line_num, _cells(values)) for values in reader)
+    return Lines(tuple(reader.fieldnames or ()), rows)
+
+
+def _cells(values: Mapping[str | None, str | None]) -> dict[str, str] | None:
+    if None in values:
+        return None
+    return {field or "": (value or "").strip() for field, value in values.items()}
 
 
 def read_header(path: Path) -> Header:
@@ -129,25 +157,35 @@ def read_header(path: Path) -> Header:
 
     Raises: InvalidList: if it is no TOML or a field is missing or of the wrong kind.
     """
+    return header_of(path.name, read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the fields of a TOML file. Raises: InvalidList."""
     try:
-        fields = tomllib.loads(_content(path))
+        return tomllib.loads(_content(path))
     except tomllib.TOMLDecodeError:
-        _refuse(path, "不是有效的 TOML", "is not valid TOML")
-    kinds = {name: date if name == "effective_from" else str for name in Header.__slots__}
-    wrong = [name for name, kind in kinds.items() if not isinstance(fields.get(name), kind)]
+        refuse(path.name, "不是有效的 TOML", "is not valid TOML")
+
+
+def header_of(name: str, fields: Mapping[str, Any]) -> Header:
+    """Return a header from its fields. Raises: InvalidList: if one is missing or of the wrong kind."""
+    kinds = {each: date if each == "effective_from" else str for each in Header.__slots__}
+    wrong = [each for each, kind in kinds.items() if not isinstance(fields.get(each), kind)]
     if wrong:
-        _refuse(path, f"字段缺失或类型不符 {'、'.join(wrong)}", f"lacks or mistypes {', '.join(wrong)}")
-    return Header(**{name: fields[name] for name in kinds})
+        refuse(name, f"字段缺失或类型不符 {'、'.join(wrong)}", f"lacks or mistypes {', '.join(wrong)}")
+    return Header(**{each: fields[each] for each in kinds})
 
 
 def _content(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        _refuse(path, "文件不存在", "does not exist")
+        refuse(path.name, "文件不存在", "does not exist")
     except (OSError, UnicodeDecodeError):
-        _refuse(path, "无法按 UTF-8 读取", "cannot be read as UTF-8")
+        refuse(path.name, "无法按 UTF-8 读取", "cannot be read as UTF-8")
 
 
-def _refuse(path: Path, zh: str, en: str) -> NoReturn:
-    raise InvalidList(path.name, [Problem(1, "", zh, en)])
+def refuse(name: str, zh: str, en: str, *, line: int = 1) -> NoReturn:
+    """Raises: InvalidList: with one fault of the file as a whole."""
+    raise InvalidList(name, [Problem(line, "", zh, en)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from catalog.anatomy import lies_within, may_be_same
-from catalog.wording import Token, normalise, tokens
+from catalog.wording import Token, has_clipped_part, has_strange_words, has_unread_words, normalise, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Claim:
 class Reading:
     """What one text says: its claims, what it says of no part in particular, devices and other marks.
 
-    `marks` are exclude, localizer, sequence, special, screening.
+    `marks` are exclude, localizer, sequence, special, screening, unread: it also holds
+    unknown words, strange: unknown English ones, clipped: a part may be a piece of one.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -48,7 +49,8 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Return what a description says; unknown words are passed over."""
-    found = tokens(normalise(text))
+    text = normalise(text)
+    found = tokens(text)
     groups = _Groups()
     for chunk in _chunks(found):
         groups.take(_Chunk.of(chunk))
@@ -62,7 +64,10 @@ def read(text: str) -> Reading:
             for token in found
             for kind, _ in token.effects
             if kind in ("exclude", "localizer", "sequence", "special", "screening")
-        ),
+        )
+        | ({"unread"} if has_unread_words(text) else set())
+        | ({"strange"} if has_strange_words(text) else set())
+        | ({"clipped"} if has_clipped_part(text) else set()),
         words=tuple(token.word for token in found if not token.values("separator")),
     )
 
@@ -95,6 +100,7 @@ class _Chunk:
     special: bool
     has_device: bool
     device_last: bool
+    contrast_first: bool
     words: tuple[str, ...]
 
     @classmethod
@@ -103,6 +109,7 @@ class _Chunk:
         bare = [i for i, token in enumerate(tokens) if [kind for kind, _ in token.effects] == ["device"]]
         placed = [i for i, token in enumerate(tokens) if token.values("part")]
         contrast = _all(tokens, "contrast")
+        spoken = [i for i, token in enumerate(tokens) if token.values("contrast")]
         return cls(
             parts=_without_exam_parts(_specific(_sided_parts(tokens)), exams, contrast),
             exams=exams,
@@ -113,6 +120,7 @@ class _Chunk:
             special=bool(_all(tokens, "special")),
             has_device=bool(bare),
             device_last=bool(bare and placed and bare[-1] > placed[-1]),
+            contrast_first=bool(spoken and placed and spoken[0] < placed[0]),
             words=tuple(token.word for token in tokens),
         )
 
@@ -196,6 +204,24 @@ class _Group:
         self.closed = self.closed or chunk.device_last
         self.words += chunk.words
 
+    def goes_on_in(self, chunk: _Chunk) -> bool:
+        """Return whether the angiography of head or neck goes on in the other ("CTA HEAD & NECK W")."""
+        parts = {code for code, _ in (*self.parts, *chunk.parts)}
+        return (
+            self.techniques == {"angiography"}
+            and parts <= {"HEAD", "NECK", "CAROTID"}
+            and not (chunk.has_device or chunk.techniques or chunk.special or "plain" in chunk.contrast)
+            and "".join(chunk.words).isascii()
+        )
+
+    def is_narrowed_by(self, chunk: _Chunk) -> bool:
+        """Return whether a chunk only says more closely what was enhanced ("盆腔MR平扫+增强(宫颈)")."""
+        return (
+            chunk.contrast_first
+            and not (chunk.has_device or chunk.techniques)
+            and all(any(lies_within(inner, outer) for outer, _ in self.parts) for inner, _ in chunk.parts)
+        )
+
     def give_side(self, sides: frozenset[str]) -> None:
         self.parts = [(code, own or sides) for code, own in self.parts]
 
@@ -247,6 +273,13 @@ class _Groups:
 
     def _take_parts(self, chunk: _Chunk) -> None:
         last = self._groups[-1] if self._groups else None
+        if last is not None and last.goes_on_in(chunk):
+            last.add(chunk)
+            return
+        if last is not None and last.is_narrowed_by(chunk):
+            last.parts = []
+            last.add(chunk)
+            return
         joins_next = last is not None and last.silent and not last.closed
         if last is not None and joins_next and not (chunk.has_device and last.has_device):
             last.add(chunk)

@@ -11,6 +11,7 @@ from typing import Final
 
 from catalog.anatomy import lies_within, may_be_same
 from catalog.descriptions import Claim, Reading, read, union
+from catalog.standard_codes import region_name
 from catalog.study_facts import Refusal, StudyFacts, agent_given
 
 _DEVICES: Final[dict[str, str]] = {
@@ -18,6 +19,10 @@ _DEVICES: Final[dict[str, str]] = {
     **dict.fromkeys(("MR", "MRI", "NMR", "MRT", "MRA", "MRI-SCAN"), "MR"),
     **dict.fromkeys(("DX", "CR", "DR", "XR", "X-RAY", "XRAY", "RX", "DXR"), "XR"),
     **dict.fromkeys(("MG", "MAMMO", "MMG"), "MG"),
+    **dict.fromkeys(("US", "ULTRASOUND"), "US"),
+    **dict.fromkeys(("ECG", "EKG"), "ECG"),
+    **dict.fromkeys(("BMD", "DXA", "DEXA"), "BMD"),
+    **dict.fromkeys(("PT", "PET"), "PT"),
 }
 _COMPANIONS: Final = frozenset({"SR", "PR", "KO", "SEG", "DOC", "REG", "RWV", "AU", "RTSTRUCT", "OT", "SC"})
 _WEAK_SERIES_WORDS: Final = frozenset({"LUNG", "LUNGS", "BRAIN"})
@@ -46,7 +51,7 @@ def gather(facts: StudyFacts) -> Evidence:
 
     Raises: Refusal: where it says nothing usable or contradicts itself.
     """
-    device = _device(facts.modality)
+    device = device_of(facts.modality)
     texts = [read(text) for text in (facts.study_description, facts.requested_procedure) if text.strip()]
     protocols = [read(text) for text in facts.protocol_names]
     series = [read(text) for text in facts.series_descriptions]
@@ -55,7 +60,7 @@ def gather(facts: StudyFacts) -> Evidence:
         raise Refusal("no_image_series")
     _check_kind(device, texts, [*protocols, *images])
     scan = _pooled([*protocols, *series])
-    part = read(facts.body_part_examined.replace("/", " "))
+    part = _body_part(facts)
     claims, rule = _claims(device, texts, _named_scan(protocols, images), scan, part)
     return Evidence(
         device=device,
@@ -69,13 +74,23 @@ def gather(facts: StudyFacts) -> Evidence:
     )
 
 
-def _device(modalities: Iterable[str]) -> str:
+def _body_part(facts: StudyFacts) -> Reading:
+    """Return what BodyPartExamined says, or the codes of AnatomicRegionSequence where it says nothing."""
+    part = read(facts.body_part_examined.replace("/", " "))
+    regions = [region_name(code) for code in facts.anatomic_regions]
+    return part if part.parts or not any(regions) else read(" ".join(regions))
+
+
+def device_of(modalities: Iterable[str]) -> str:
+    """Return the kind of device: XR, MG, CT, MR, US, ECG, BMD or PT. Raises: Refusal: for another, or several."""
     spelled = (unicodedata.normalize("NFKC", each).upper() for each in modalities)
     named = {part.replace(" ", "") for each in spelled for part in re.split(r"[\\|;,/+]", each)} - {""}
     imaging = named - _COMPANIONS
     devices = {_DEVICES.get(each, "") for each in imaging}
     if not imaging or "" in devices:
         raise Refusal("modality_not_listed")
+    if devices == {"PT", "CT"}:  # a PET-CT, whose CT is no examination of its own
+        return "PT"
     if len(devices) > 1:
         raise Refusal("several_modalities")
     return devices.pop()
@@ -136,10 +151,17 @@ def _claims(
 ) -> tuple[tuple[Claim, ...], str]:
     speaking = [reading for reading in texts if reading.claims]
     loose = _pooled([reading for reading in texts if not reading.claims]).loose
+    if any("clipped" in reading.marks for reading in speaking):
+        raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
+    if speaking and all("strange" in reading.marks for reading in speaking):
+        raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
     if speaking:
         claims = _agreed([list(reading.claims) for reading in speaking], scan.claims + part.claims)
         _check_votes(claims, scan, part)
         return tuple(_refined(device, [_filled(claim, loose) for claim in claims], scan)), "study_text"
+    if any("unread" in reading.marks for reading in texts):
+        # An unknown word of the study's own text may be the part: the scan's or the code's is then a guess.
+        raise Refusal("unknown_words", [word for reading in texts for word in reading.words])
     if named_scan.claims:
         _check_votes(named_scan.claims, Reading(), part)
         claims = [_filled(claim, loose) for claim in named_scan.claims]

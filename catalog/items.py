@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from catalog.datafile import DataFile, Header, Row, read_header
+from catalog.datafile import DataFile, Header, Lines, Row, read_header
 
 ITEM_LISTS: Final = Path(__file__).parent / "items"
 
@@ -142,13 +142,38 @@ def load_item_list(path: Path = ITEM_LISTS) -> ItemList:
     """
     if path.is_dir():
         return max((load_item_list(each) for each in sorted(path.glob("*.toml"))), key=_start)
-    header = read_header(path)
-    table = DataFile(path.with_suffix(".csv"), COLUMNS)
+    return _list(read_header(path), _items(DataFile(path.with_suffix(".csv"), COLUMNS), ()))
+
+
+def read_item_list(name: str, header: Header, lines: Lines, wider: Iterable[Item] = ()) -> ItemList:
+    """Return a list read from elsewhere; a region's own may cover items of the `wider` list it stands over.
+
+    Raises: InvalidList: with every fault and its line.
+    """
+    return _list(header, _items(DataFile.of(name, lines, COLUMNS), wider))
+
+
+def overlaid(wider: ItemList, region: ItemList) -> ItemList:
+    """Return a list in which a region's own items replace those of the same code, and new ones follow."""
+    items = [region.get(item.code) or item for item in wider]
+    items += [item for item in region if wider.get(item.code) is None]
+    return ItemList(
+        version=f"{wider.version}+{region.version}",
+        title_zh=region.title_zh,
+        title_en=region.title_en,
+        effective_from=max(wider.effective_from, region.effective_from),
+        status=region.status,
+        source=region.source,
+        items=tuple(items),
+    )
+
+
+def _items(table: DataFile, wider: Iterable[Item]) -> list[Item]:
     read = [(row, _item(row)) for row in table.rows()]
     _check_codes(read)
-    _check_covers(read)
+    _check_covers(read, wider)
     table.finish()
-    return _list(header, (item for _, item in read))
+    return [item for _, item in read]
 
 
 def _start(items: ItemList) -> date:
@@ -219,9 +244,9 @@ def _check_codes(read: Iterable[tuple[Row, Item]]) -> None:
             row.fail("code", f"与第{first}行重复", f"repeats line {first}")
 
 
-def _check_covers(read: Iterable[tuple[Row, Item]]) -> None:
+def _check_covers(read: Iterable[tuple[Row, Item]], wider: Iterable[Item]) -> None:
     read = list(read)
-    known = {item.code: item for _, item in read}
+    known = {item.code: item for item in (*wider, *(item for _, item in read))}
     for row, item in read:
         for code in item.covers:
             if code == item.code:

@@ -9,12 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from catalog import groups
+from catalog import groups, item_lists, registry
 from catalog.context import Catalogue
 from catalog.items import ItemList
 from catalog.settlement import Examination, Recognition, Standing
 from catalog.settlement import settle as settle_person
-from catalog.tables import Decision, LedgerEntry, Monthly, Result
+from catalog.tables import Decision, Hospital, LedgerEntry, Monthly, Result
 
 COUNTERS: Final = (
     "reminders",
@@ -40,7 +40,8 @@ def settle(session: Session, catalogue: Catalogue, person_id: int) -> None:
     if not decisions:
         return
     undone = _undone(session, decisions)
-    recognitions = [_recognition(d, catalogue.items, undone.get(d.id)) for d in decisions]
+    lists = _lists_asked(session, catalogue, decisions)
+    recognitions = [_recognition(d, lists[d.id], undone.get(d.id)) for d in decisions]
     standing = settle_person(recognitions, _examinations(session, people, decisions))
     booked = _booked(session, [d.id for d in decisions])
     for decision in decisions:
@@ -140,6 +141,18 @@ def _examinations(
         Examination(r.id, r.hospital_id, r.item_code, r.laterality, r.body_part, r.exam_time)
         for r in session.scalars(query)
     ]
+
+
+def _lists_asked(
+    session: Session, catalogue: Catalogue, decisions: Iterable[Decision]
+) -> dict[int, ItemList]:
+    """Return, by decision, the list its check was answered from: a later version changes no figure."""
+    hospitals = session.scalars(select(Hospital).where(Hospital.id.in_({d.hospital_id for d in decisions})))
+    askers = registry.institutions(session, hospitals)
+    return {
+        d.id: item_lists.in_force(session, catalogue, askers[d.hospital_id].regions, d.checked_at)
+        for d in decisions
+    }
 
 
 def _recognition(decision: Decision, items: ItemList, undone_by: int | None) -> Recognition:

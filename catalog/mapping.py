@@ -12,18 +12,34 @@ from typing import Final, Literal
 from catalog.anatomy import listed_part
 from catalog.contrast import contrast_settled
 from catalog.descriptions import Claim, read
-from catalog.evidence import Evidence, gather
+from catalog.evidence import Evidence, device_of, gather
 from catalog.items import Item, ItemList
+from catalog.other_devices import OTHER_MODALITIES, Named, named_items
 from catalog.records import Laterality
 from catalog.study_facts import Refusal, StudyFacts, Unmapped
 from catalog.views import BASIC_VIEWS, views_settled
 from catalog.wording import normalise
 
-__all__ = ["MappedItem", "Mapping", "StudyFacts", "Unmapped", "map_order", "map_order_text", "map_study"]
+__all__ = [
+    "MODALITIES",
+    "MappedItem",
+    "Mapping",
+    "StudyFacts",
+    "Unmapped",
+    "map_order",
+    "map_order_text",
+    "map_study",
+]
 
-Confidence = Literal["high", "medium"]
+Confidence = Literal["certain", "high", "medium"]
 
-_MODALITIES: Final = {"XR": ("DX", "CR"), "MG": ("MG",), "CT": ("CT",), "MR": ("MR",)}
+MODALITIES: Final = {
+    "XR": ("DX", "CR"),
+    "MG": ("MG",),
+    "CT": ("CT",),
+    "MR": ("MR",),
+    **OTHER_MODALITIES,
+}
 _SOURCES: Final = {
     "study_text": ("检查描述", "study description"),
     "scan_text": ("扫描协议或序列描述", "protocol or series description"),
@@ -37,7 +53,8 @@ class MappedItem:
     """One item of a study.
 
     `laterality` None: not two-sided, or not known; `body_part` is set where the item spans several;
-    `rule` names the field that decided: study_text, scan_text, body_part or exact_name.
+    `rule` names what decided: local_code, curator, standard_code, study_text, scan_text, body_part or
+    exact_name.
     """
 
     item_code: str
@@ -60,8 +77,13 @@ class Mapping:
 def map_study(facts: StudyFacts, item_list: ItemList) -> Mapping:
     """Return the listed items a study holds, each with its confidence and explanation."""
     try:
-        evidence = gather(facts)
-        found = list(_mapped(evidence, item_list))
+        device = device_of(facts.modality)
+        if not any(set(MODALITIES[device]) & set(item.modalities) for item in item_list):
+            raise Refusal("modality_not_listed")
+        if device in OTHER_MODALITIES:
+            found = [_named_item(each) for each in named_items(device, facts, item_list)]
+        else:
+            found = list(_mapped(gather(facts), item_list))
     except Refusal as refusal:
         return Mapping(unmapped_reason=refusal.reason)
     return Mapping(tuple(dict.fromkeys(found)))
@@ -78,9 +100,9 @@ def map_order(text: str, item_list: ItemList, laterality: Laterality | None = No
     reading = read(text)
     devices = reading.devices or ({"XR"} if any(c.views for c in reading.claims) else set())
     modality = next(iter(devices), "")
-    if len(devices) != 1 or modality not in _MODALITIES:
+    if len(devices) != 1 or modality not in MODALITIES:
         return None
-    items = map_study(StudyFacts(_MODALITIES[modality][:1], study_description=text), item_list).items
+    items = map_study(StudyFacts(MODALITIES[modality][:1], study_description=text), item_list).items
     if len(items) != 1 or items[0].confidence != "high":
         return None
     return _sided_order(items[0], item_list, laterality)
@@ -110,6 +132,21 @@ def _sided_order(mapped: MappedItem, item_list: ItemList, laterality: Laterality
     if mapped.laterality not in (None, laterality):
         return None
     return replace(mapped, laterality=laterality)
+
+
+def _named_item(named: Named) -> MappedItem:
+    item = named.item
+    side: Laterality | None = {"none": None, "paired": named.laterality, "both": "B"}[item.laterality]
+    zh, en = _SOURCES["study_text"]
+    return MappedItem(
+        item.code,
+        side,
+        item.body_part if item.spans_body_parts else None,
+        "high",
+        "study_text",
+        f"依据{zh}:{named.words}",
+        f"From the {en}: {named.words}",
+    )
 
 
 def _mapped(evidence: Evidence, item_list: ItemList) -> Iterator[MappedItem]:
@@ -163,7 +200,7 @@ def _together(claims: list[Claim], device: str) -> list[Claim]:
 
 def _items(claim: Claim, evidence: Evidence, item_list: ItemList) -> list[Item]:
     part = listed_part(claim.part, evidence.device)
-    modalities = set(_MODALITIES[evidence.device])
+    modalities = set(MODALITIES[evidence.device])
     candidates = [
         item
         for item in item_list

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from catalog import registry
 from catalog.context import Catalogue
 from catalog.descriptions import read as read_description
-from catalog.items import Item
+from catalog.items import Item, ItemList
 from catalog.mapping import map_order
 from catalog.records import Institution, Laterality, Order, Urgency
 
@@ -34,7 +34,7 @@ class OrderRequest:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What is the same for every order of one check."""
+    """What is the same for every order of one check; `items` is the list in force for the asker."""
 
     session: Session
     catalogue: Catalogue
@@ -42,12 +42,13 @@ class Asking:
     hospital_id: int
     now: datetime
     urgency: Urgency
+    items: ItemList
 
 
 def resolve(asking: Asking, request: OrderRequest) -> tuple[Order | str, Item | None]:
     """Return the order the rules can judge, or the code of what is wrong with it."""
     item_code, laterality, body_part = _item_of(asking, request)
-    item = asking.catalogue.items.get(item_code) if item_code else None
+    item = asking.items.get(item_code) if item_code else None
     if item is None:
         return "unknown_item", None
     if item.laterality == "paired" and laterality is None:
@@ -64,7 +65,7 @@ def _order(asking: Asking, item: Item, laterality: Laterality | None, body_part:
         category=item.category,
         window_days=item.window_days,
         negative=item.negative,
-        answered_by=asking.catalogue.items.covered_by(item.code),
+        answered_by=asking.items.covered_by(item.code),
         requester=asking.asker,
         ordered_at=asking.now,
         laterality=laterality if paired else None,
@@ -84,10 +85,10 @@ def _item_of(asking: Asking, request: OrderRequest) -> tuple[str | None, Lateral
         if row is None:
             return None, None, None
         return row.item_code, request.laterality or side(row.laterality), part or row.body_part
-    found = map_order(request.text or "", asking.catalogue.items, request.laterality)
+    found = map_order(request.text or "", asking.items, request.laterality)
     if found is None:
         return None, None, None
-    item = asking.catalogue.items.get(found.item_code)
+    item = asking.items.get(found.item_code)
     unsaid = item is None or found.body_part == item.body_part
     return (
         found.item_code,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, people, registry, sharing
+from catalog import audit, groups, item_lists, ledger, people, registry, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
@@ -61,7 +61,9 @@ def check(
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, caller.hospital_code)
         asker = registry.institutions(session, [hospital])[hospital.id]
-        asking = Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request.urgency)
+        now = catalogue.clock()
+        items = item_lists.in_force(session, catalogue, asker.regions, now)
+        asking = Asking(session, catalogue, asker, hospital.id, now, request.urgency, items)
         person = people.find(session, catalogue, request.document)
         everybody = groups.of_person(session, person) if person else frozenset()
         answer, disclosed = _may_disclose(session, person, everybody, request)
@@ -150,6 +152,7 @@ def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer
         "asked_at": _iso(asking.now),
         "expires_at": _iso(asking.now + asking.catalogue.limits.decide_within),
         "urgency": asking.urgency,
+        "item_list": asking.items.version,
         "patient": _patient(person) if any(answer["candidates"] for answer in answers) else None,
         "orders": answers,
     }
@@ -188,7 +191,7 @@ def _prior(
     hospital: Institution,
     evaluations: tuple[Evaluation, ...],
 ) -> Prior:
-    item = asking.catalogue.items.get(result.item_code)
+    item = asking.items.get(result.item_code)
     if item is None:
         raise LookupError(f"result {result.id} names an item that is not on the list")
     return Prior(

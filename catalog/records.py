@@ -135,7 +135,8 @@ class StudyHeader:
     """What one study says of itself, read from its instances; texts are already decoded.
 
     `names` are PN values as decoded; `identifiers` every text that may hold a national ID number
-    ((0010,0020), (0010,1000), (0010,1002)).
+    ((0010,0020), (0010,1000), (0010,1002)). `procedure_codes` and `anatomic_regions` are "scheme|code", of
+    the requested, performed and scheduled procedures and protocols, and of (0008,2218).
     """
 
     StudyInstanceUID: str
@@ -159,6 +160,8 @@ class StudyHeader:
     view_positions: tuple[str, ...]
     Manufacturer: str
     SpecificCharacterSet: str
+    procedure_codes: tuple[str, ...] = ()
+    anatomic_regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

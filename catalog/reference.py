@@ -1,4 +1,4 @@
-"""Reference data that comes with the release: regions and the proposed prices."""
+"""Reference data that comes with the release: regions, the proposed list and its proposed prices."""
 
 from pathlib import Path
 from typing import Final
@@ -7,8 +7,9 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import registry
+from catalog import item_lists, registry
 from catalog.datafile import DataFile, read_header
+from catalog.items import load_item_list
 from catalog.pricing import PRICES, load_prices
 from catalog.tables import Region
 
@@ -18,8 +19,9 @@ COLUMNS: Final = ("code", "name_zh", "name_en", "kind", "parent", "members", "ma
 
 
 def load_reference_data(session: Session) -> None:
-    """Add the regions and the price proposal to the catalogue; what is there already stays."""
+    """Add the regions, the list and the price proposal to the catalogue; what is there already stays."""
     _load_regions(session)
+    item_lists.load_released(session, load_item_list())
     registry.add_prices(session, load_prices(), source=read_header(PRICES.with_suffix(".toml")).version)
 
 

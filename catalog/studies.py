@@ -87,8 +87,8 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
         _grow(session, study, record)
         people.link_study(session, catalogue, study, national_id, _told(record.header))
         if not study.withdrawn:
-            results.map_results(session, catalogue.items, study)
-        _settle(session, catalogue, study)
+            results.map_results(session, catalogue, study)
+        settle(session, catalogue, study)
         return True
 
 
@@ -230,6 +230,8 @@ def _facts(header: StudyHeader) -> dict[str, Any]:
         "protocol_names": list(header.protocol_names),
         "view_positions": list(header.view_positions),
         "manufacturer": header.Manufacturer,
+        "procedure_codes": list(header.procedure_codes),
+        "anatomic_regions": list(header.anatomic_regions),
     }
 
 
@@ -249,7 +251,7 @@ def _told(header: StudyHeader) -> Demographics:
     )
 
 
-def _settle(session: Session, catalogue: Catalogue, study: Study) -> None:
+def settle(session: Session, catalogue: Catalogue, study: Study) -> None:
     """New results may be the very examinations that earlier decisions claimed to avoid."""
     if study.person_id is not None:
         people.lock(session, {study.person_id})

@@ -21,6 +21,10 @@ UNMAPPED: Final[dict[str, tuple[str, str]]] = {
         "A guided, planning, intraoperative, nuclear or test scan is no listed examination",
     ),
     "body_part_unknown": ("未能识别检查部位", "No body part could be recognised"),
+    "unknown_words": (
+        "描述中有未识别的词,可能指另一部位或检查",
+        "Unknown words may name another body part or examination",
+    ),
     "body_part_only": (
         "除检查部位代码外无其他依据",
         "Nothing but BodyPartExamined speaks of the examination",
@@ -36,13 +40,26 @@ UNMAPPED: Final[dict[str, tuple[str, str]]] = {
     "views_contradiction": ("各处所写体位互相矛盾", "The views named contradict each other"),
     "side_unknown": ("须为双侧检查,未能确认", "The item is two-sided and both sides are not shown"),
     "side_contradiction": ("各处所写左右侧互相矛盾", "The sides named contradict each other"),
+    "local_code_contradiction": (
+        "机构代码所指项目与设备类型不符",
+        "The hospital's code means an item of another modality",
+    ),
+    "local_code_unlisted": (
+        "机构代码所指项目不在现行清单内",
+        "The hospital's code means an item no longer listed",
+    ),
+    "code_contradiction": (
+        "标准检查代码与其他依据互相矛盾",
+        "The standard procedure code and the other evidence contradict each other",
+    ),
+    "said_unlisted": ("机构代码表或人工确认:清单内没有", "By the hospital's table or a curator: on no list"),
     "not_on_list": ("互认清单内没有该项目", "The list has no such item"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFacts:
-    """What one study says of itself, texts decoded; absent is empty."""
+    """What one study says of itself, texts decoded; absent is empty. Codes are written "scheme|code"."""
 
     modality: tuple[str, ...]
     body_part_examined: str = ""
@@ -54,6 +71,8 @@ class StudyFacts:
     protocol_names: tuple[str, ...] = ()
     view_positions: tuple[str, ...] = ()
     manufacturer: str = ""
+    procedure_codes: tuple[str, ...] = ()
+    anatomic_regions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, header: StudyHeader) -> "StudyFacts":
@@ -69,6 +88,8 @@ class StudyFacts:
             protocol_names=header.protocol_names,
             view_positions=header.view_positions,
             manufacturer=header.Manufacturer,
+            procedure_codes=header.procedure_codes,
+            anatomic_regions=header.anatomic_regions,
         )
 
 

@@ -131,7 +131,7 @@ class Commitment(Base):
 
 
 class LocalCode(Base):
-    """A hospital's own code for an item on the list."""
+    """A hospital's own code for an item on the list; no item: the hospital says that none fits."""
 
     __tablename__ = "local_code"
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
@@ -229,7 +229,7 @@ class Alias(Base):
 
 
 class Study(Base):
-    """A study as one hospital sent it; `facts` are what the mapping to items reads."""
+    """A study as one hospital sent it; `facts` are what the mapping to items reads, `fingerprint` their digest."""
 
     __tablename__ = "study"
     __table_args__ = (
@@ -237,6 +237,7 @@ class Study(Base):
         Index("ix_study_hospital_patient", "hospital_id", "patient_id"),
         Index("ix_study_hospital_accession", "hospital_id", "accession_number"),
         Index("ix_study_person_id", "person_id"),
+        Index("ix_study_hospital_fingerprint", "hospital_id", "fingerprint"),
     )
     id: Mapped[int] = _id()
     uid: Mapped[str] = mapped_column(unique=True)
@@ -254,7 +255,8 @@ class Study(Base):
     modalities: Mapped[list[str]]
     description: Mapped[str]
     facts: Mapped[dict[str, Any]]
-    unmapped_reason: Mapped[dict[str, Any] | None]
+    fingerprint: Mapped[str | None]
+    unmapped_reason: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     series_count: Mapped[int] = mapped_column(Integer)
     instance_count: Mapped[int] = mapped_column(Integer)
     size_bytes: Mapped[int]
@@ -342,6 +344,7 @@ class Result(Base):
     confidence: Mapped[str]
     rule: Mapped[str]
     explanation: Mapped[str]
+    explanation_en: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

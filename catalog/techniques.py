@@ -8,7 +8,10 @@ from typing import Final
 
 LEXICON: Final[tuple[tuple[str, str], ...]] = (
     # Devices
-    ("CT|MDCT|MSCT|HRCT|电子计算机断层|螺旋扫描", "device:CT"),
+    (
+        "CT|MDCT|MSCT|HRCT|电子计算机断层|螺旋扫描|X线计算机断层扫描|X线计算机断层|X线计算机体层|X射线计算机体层|X射线计算机断层|计算机体层",
+        "device:CT",
+    ),
     ("MR|MRI|NMR|CMRI|MRT|核磁共振|磁共振|核磁", "device:MR"),
     ("DR|CR|DX|XR|X线|X光|X RAY|XRAY|RADIOGRAPH|RADIOGRAPHY|平片|摄片|拍片|照片", "device:XR"),
     ("乳腺X线|乳腺X光|钼靶|MAMMOGRAPHY|MAMMOGRAM|MAMMO|DIGITAL MAMMO", "device:MG part:BREAST"),
@@ -16,7 +19,9 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("骨盆平片|骨盆片", "device:XR part:BONYPELVIS view:frontal"),
     ("NCCT|NECT", "device:CT contrast:plain"),
     ("CECT", "device:CT contrast:enhanced"),
-    ("彩超|超声|B超|ULTRASOUND|DOPPLER|心电图|ECG|EKG|胃镜|肠镜", "device:OTHER"),
+    ("彩超|超声|B超|ULTRASOUND|DOPPLER", "device:US"),
+    ("心电图|ECG|EKG", "device:ECG"),
+    ("胃镜|肠镜", "device:OTHER"),
     # Contrast
     ("平扫增强|平增|平扫加增强|CT平[+]增", "contrast:plain contrast:enhanced"),
     ("平扫|普通扫描|常规扫描|PLAIN|NATIVE|UNENHANCED|NON ENHANCED|PINGSAO", "contrast:plain"),
@@ -55,6 +60,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("MRA|磁共振血管成像|MR ANGIOGRAPHY|MR ANGIO", "technique:angiography device:MR"),
     ("TOF", "technique:angiography"),
     ("MRV|磁共振静脉成像|MR VENOGRAPHY|MR VENOGRAM|静脉窦成像", "technique:venography device:MR"),
+    ("CTV|CT静脉成像|CT静脉造影|CT VENOGRAPHY|CT VENOGRAM", "technique:venography device:CT"),
     ("静脉成像|VENOGRAPHY|VENOGRAM", "technique:venography"),
     (
         "CTPA|CTPE|PE PROTOCOL|PULMONARY EMBOLISM|PULMONARY EMBOLUS|PULM EMB|肺栓塞|PE STUDY|PE CHEST|CHEST PE|CTA PULMONARY|CTA PULM|ANGIO PULMONARY|CTA PE|PE CTA|CT PE|PE CT|ANGIO PE",
@@ -67,7 +73,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("MRU|磁共振尿路成像|尿路水成像|泌尿系水成像|MR UROGRAPHY", "exam:KIDNEY/urography device:MR"),
     ("尿路成像|尿路造影|泌尿系造影|静脉肾盂造影|UROGRAPHY|UROGRAM|IVU|IVP", "exam:KIDNEY/urography"),
     (
-        "MRCP|磁共振胰胆管成像|磁共振胆胰管成像|胰胆管水成像|胆胰管水成像|胆道水成像|胰胆管成像|CHOLANGIOPANCREATOGRAPHY"
+        "MRCP|MR胆胰管造影|MR胰胆管造影|MR胆道造影|磁共振胰胆管造影|磁共振胆胰管造影|磁共振胰胆管成像|磁共振胆胰管成像|胰胆管水成像|胆胰管水成像|胆道水成像|胰胆管成像|CHOLANGIOPANCREATOGRAPHY"
         "|CHOLANGIOGRAPHY",
         "exam:BILEDUCT/cholangiography",
     ),
@@ -77,12 +83,12 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
         "灌注成像|灌注|PERFUSION|CTP|PWI|ASL|钙化积分|钙化评分|CALCIUM SCORE|CALCIUM SCORING|CASCORE|CASC|CA SCORE"
         "|弥散成像|弥散加权|弥散|扩散|DWI|IVIM|DTI|SWI|磁敏感|波谱|MRS|FMRI|BOLD|功能成像|延迟强化|LGE|弹性成像|MRE"
         "|关节造影|ARTHROGRAM|ARTHROGRAPHY|COLONOGRAPHY|结肠成像|小肠造影|仿真内镜|骨密度|QCT|BMD|电影成像|T2 STAR"
-        "|骨龄|BONE AGE|脂肪定量|铁定量|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
+        "|骨龄|BONE AGE|脂肪定量|铁定量|铁过载|铁沉积|磁化率|定量|弹性|三维打印|3D打印|测量|置换术前|纤维束|虚拟内镜|斑块|VESSEL WALL|血管壁|黑血|能谱成像|脑脊液|CSF FLOW|透视|钡餐|造影|DSA|多参数|MULTIPARAMETRIC|MPMRI",
         "special:1",
     ),
     # What makes a study something else altogether
     (
-        "引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
+        "取消|未成功|失败|作废|未完成|中止|未做|退费|未检|引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
         "|放疗计划|模拟定位|SIMULATION|RT SIM|CT SIM|RT PLAN|PLANNING|TREATMENT PLAN|SBRT|PET CT|PET/CT|PET MR|PET/MR"
         "|PET|PETCT|SPECT CT|SPECT/CT|SPECT|ATTENUATION CORRECTION|CTAC|AC CT|骨扫描|CBCT|CONE BEAM|术中|INTRAOP"
         "|INTRAOPERATIVE|PHANTOM|模体|水模|质控扫描|QA TEST|尸检|POSTMORTEM",
@@ -149,8 +155,8 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("SCREENING|筛查|乳腺普查", "screening:1"),
     # Words that hide others
     (
-        "HEAD FIRST|FEET FIRST|HEAD COIL|NECK COIL|BODY COIL|SPINE COIL|KNEE COIL|SHOULDER COIL|BREAST COIL|CARDIAC COIL"
-        "|TORSO COIL|肺窗|骨窗|纵隔窗|软组织窗|脑窗|LUNG WINDOW|BONE WINDOW|BRAIN WINDOW|三维重建|重建|手术|术后|术前"
+        "急腹症|尘肺|HEAD FIRST|FEET FIRST|HEAD COIL|NECK COIL|BODY COIL|SPINE COIL|KNEE COIL|SHOULDER COIL|BREAST COIL|CARDIAC COIL"
+        "|TORSO COIL|必要时增强|酌情增强|备增强|可能增强|视情况增强|肺窗|骨窗|纵隔窗|软组织窗|脑窗|LUNG WINDOW|BONE WINDOW|BRAIN WINDOW|三维重建|重建|手术|术后|术前"
         "|右键|左键|双源|双能|双低",
         "noise:1",
     ),
@@ -158,6 +164,12 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
 
 # What no single word says: the characters it begins with, the pattern, what it says. These come before the words.
 PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "未不拒没无暂",
+        r"(?:未|不|拒绝?|没有?|无需?|暂)[^+,;。()\u4e00-\u9fff]?[\u4e00-\u9fff]{0,3}增强(?:扫描)?",
+        "contrast:plain",
+    ),
+    ("建必酌可备视如", r"(?:建议|必要时|酌情|可能|备|视情况|如需)[^+;。()]{0,4}增强(?:扫描)?", "noise:1"),
     (
         "W",
         r"(?<![A-Z0-9])W(?:ITH)?/? *(?:AND|&|\+|/|,)? *W(?:ITH)?/?O(?:UT)?(?![A-Z])"
@@ -175,6 +187,7 @@ PATTERNS: Final[tuple[tuple[str, str, str], ...]] = (
         r"|(?<![A-Z0-9])W(?:ITH|/|)(?![A-Z/])(?= *(?:$|[+,;)|&]))",
         "contrast:enhanced",
     ),
+    ("A", r"(?<![A-Z])AORTA CHEST(?![A-Z]| ?[,/&+]? ?(?:ABD|AND))", "part:THORACICAORTA"),
     ("C(-", r"(?<![A-Z])C-(?![A-Z])|\(-\)|(?<=[0-9 ])-C(?![A-Z])", "contrast:plain"),
     (
         "C+(",

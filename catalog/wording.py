@@ -8,10 +8,14 @@ from functools import lru_cache
 from typing import Final
 
 from catalog.anatomy import COMBINATIONS, PARTS
+from catalog.remarks import ENGLISH_FILLERS, FILLERS, REMARKS
 from catalog.techniques import LATE_PATTERNS, LEXICON, PATTERNS, TYPING_ERRORS
 
 Effects = tuple[tuple[str, str], ...]
 
+_IDEOGRAPH: Final = re.compile(r"[\u4e00-\u9fff]")
+# An organ's name may begin another's; a region's name says that it is one (胸部, 盆腔, 膝关节, 颈椎).
+_ORGAN: Final = re.compile(r"[\u4e00-\u9fff](?<![部腔节椎颅区])$")
 LONGEST_TEXT: Final = 512  # LO holds 64 characters (PS3.5 table 6.2-1); an order's text somewhat more
 
 
@@ -31,6 +35,7 @@ def normalise(text: str) -> str:
     text = unicodedata.normalize("NFKC", text[:LONGEST_TEXT])
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).upper()
     text = re.sub(r"[_^\\\s]+", " ", text.replace("，", ",").replace("；", ";")).strip()
+    text = re.sub(r"[(][^()]*除外[^()]*[)]", " ", text)
     text = re.sub(r"[(]?[包]?含(?!增强|平扫)[^+,;)]*[)]?", " ", text)
     for wrong, right in TYPING_ERRORS.items():
         text = text.replace(wrong, right)
@@ -39,16 +44,71 @@ def normalise(text: str) -> str:
 
 def tokens(text: str) -> list[Token]:
     """Return the words of the vocabulary in a normalised text, without those that only hide others."""
-    scanners, found, at = _scanners(), [], 0
+    return [token for _, token in _scanned(text) if isinstance(token, Token) and not token.values("noise")]
+
+
+def has_unread_words(text: str) -> bool:
+    """Return whether a normalised text holds words that are neither vocabulary nor mere filling.
+
+    Such a word may name the very part that was examined.
+    """
+    left = _between_words(text)
+    return bool(re.search(r"[\u4e00-\u9fff]", re.sub(FILLERS, " ", left)) or _strange_words(left, 3))
+
+
+def has_strange_words(text: str) -> bool:
+    """Return whether a normalised text holds English words of three letters or more that nobody knows.
+
+    Texts in English are short and made of terms: an unknown one changes what was examined (SCALP, MYELOGRAM).
+    """
+    return bool(_strange_words(_between_words(text), 3))
+
+
+def _between_words(text: str) -> str:
+    return "".join(each if isinstance(each, str) else " " for _, each in _scanned(text))
+
+
+def _strange_words(text: str, letters: int) -> set[str]:
+    return set(re.findall(rf"[A-Z]{{{letters},}}", text)) - ENGLISH_FILLERS
+
+
+def has_clipped_part(text: str) -> bool:
+    """Return whether a named part may be a piece of a longer unknown word (髋 in 髋臼, 子宫 in 子宫输卵管)."""
+    found = list(_scanned(text))
+    for place, (_, each) in enumerate(found):
+        if not (isinstance(each, Token) and each.values("part") and _ORGAN.search(each.word)):
+            continue
+        if _unread_after(text, found, place) or (len(each.word) == 1 and _unread_before(text, found, place)):
+            return True
+    return False
+
+
+def _unread_before(text: str, found: list[tuple[int, Token | str]], place: int) -> bool:
+    at, before = found[place - 1] if place else (0, " ")
+    if isinstance(before, Token) or not _IDEOGRAPH.fullmatch(before):
+        return False
+    return not re.search(rf"(?:{FILLERS})$", text[: at + 1])
+
+
+def _unread_after(text: str, found: list[tuple[int, Token | str]], place: int) -> bool:
+    at, after = found[place + 1] if place + 1 < len(found) else (0, " ")
+    if isinstance(after, Token) or not _IDEOGRAPH.fullmatch(after):
+        return False
+    return not re.match(rf"{FILLERS}|{REMARKS}", text[at:])
+
+
+def _scanned(text: str) -> Iterator[tuple[int, Token | str]]:
+    """Yield the words of the vocabulary, and the characters between them one by one, with their places."""
+    scanners, at = _scanners(), 0
     while at < len(text):
         scanner = scanners.get(text[at])
         match = scanner[0].match(text, at) if scanner else None
         if scanner and match and match.lastgroup:
-            found.append(Token(match[0].strip(), scanner[1][int(match.lastgroup[1:])]))
+            yield at, Token(match[0].strip(), scanner[1][int(match.lastgroup[1:])])
             at = match.end()
         else:
+            yield at, text[at]
             at += 1
-    return [token for token in found if not token.values("noise")]
 
 
 @lru_cache(maxsize=1)

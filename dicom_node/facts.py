@@ -47,6 +47,13 @@ _LISTS: Final[Mapping[str, tuple[Place, ...]]] = {
     "other_patient_ids": ((0, 0x00101000), (0x00101002, 0x00100020)),
     "view_positions": ((0, 0x00185101), (0x00540220, 0x00080104)),
 }
+# Coded sequences (PS3.3 Table 8.8-1): of each, the tags of the sequences that hold it.
+_CODES: Final[Mapping[str, tuple[int, ...]]] = {
+    # requested, performed, and the protocols scheduled and performed
+    "procedure_codes": (0x00321064, 0x00081032, 0x00400008, 0x00400260),
+    "anatomic_regions": (0x00082218,),
+}
+_CODE_VALUE, _CODING_SCHEME = 0x00080100, 0x00080102
 _UIDS: Final[Mapping[str, Place]] = {
     "study": (0, 0x0020000D),
     "series": (0, 0x0020000E),
@@ -71,6 +78,7 @@ _PIXEL_TAGS: Final = (0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
 WANTED: Final = frozenset(
     {
         *(place for places in (*_TEXTS.values(), *_LISTS.values()) for place in places),
+        *((held, tag) for tags in _CODES.values() for held in tags for tag in (_CODE_VALUE, _CODING_SCHEME)),
         *_UIDS.values(),
         *_TIMES.values(),
         *((0, tag) for tag in _PIXEL_TAGS),
@@ -124,7 +132,8 @@ def instance_facts(
         exam_time=exam_time({keyword: _first(found, (place,)) for keyword, place in _TIMES.items()}),
         SpecificCharacterSet="\\".join(declared)[:TEXT_LIMIT],
         texts={keyword: _first(found, places)[:TEXT_LIMIT] for keyword, places in _TEXTS.items()},
-        lists={name: _every(found, places) for name, places in _LISTS.items()},
+        lists={name: _every(found, places) for name, places in _LISTS.items()}
+        | {name: _codes(found, sequences) for name, sequences in _CODES.items()},
     )
 
 
@@ -156,6 +165,8 @@ def study_header(facts: Sequence[InstanceFacts], received_at: datetime) -> Study
         view_positions=_distinct(view for fact in facts for view in fact.lists["view_positions"]),
         Manufacturer=_said(facts, "Manufacturer"),
         SpecificCharacterSet=next((f.SpecificCharacterSet for f in facts if f.SpecificCharacterSet), ""),
+        procedure_codes=_distinct(code for fact in facts for code in fact.lists["procedure_codes"]),
+        anatomic_regions=_distinct(code for fact in facts for code in fact.lists["anatomic_regions"]),
     )
 
 
@@ -198,6 +209,18 @@ def _first(found: Found, places: Iterable[Place]) -> str:
     return next(
         (str(value) for place in places for value in found.get(place, ()) if value not in (None, "")), ""
     )
+
+
+def _codes(found: Found, sequences: Iterable[int]) -> list[str]:
+    """Codes as "scheme|code"; where an item of the sequence has no scheme, none is told from the others'."""
+    codes: list[str] = []
+    for sequence in sequences:
+        values = [str(value)[:64] for value in found.get((sequence, _CODE_VALUE), ()) if value]
+        schemes = [str(value)[:64] for value in found.get((sequence, _CODING_SCHEME), ()) if value]
+        if len(schemes) != len(values):
+            schemes = [""] * len(values)
+        codes += [f"{scheme}|{value}" for scheme, value in zip(schemes, values, strict=True)]
+    return list(dict.fromkeys(codes))[:LIST_LIMIT]
 
 
 def _every(found: Found, places: Iterable[Place]) -> list[str]:

@@ -37,7 +37,15 @@ _MTIME: Final = 0
 # RFC 1952 §2.3 without flags or time; the last byte names a system, Unix or unknown by release of Python.
 _HEADS: Final = (bytes.fromhex("1f8b0800000000000003"), bytes.fromhex("1f8b08000000000000ff"))
 _INFLATED_LIMIT_BYTES: Final = 1 << 30
-_TUPLES: Final = ("identifiers", "modalities", "series_descriptions", "protocol_names", "view_positions")
+_TUPLES: Final = (
+    "identifiers",
+    "modalities",
+    "series_descriptions",
+    "protocol_names",
+    "view_positions",
+    "procedure_codes",  # these two are missing in sidecars from before
+    "anatomic_regions",
+)
 
 Role = Literal["archive", "conflict"]
 
@@ -193,7 +201,7 @@ def _header(values: dict[str, Any]) -> StudyHeader:
     values["exam_time"] = datetime.fromisoformat(values["exam_time"])
     born = values["PatientBirthDate"]
     values["PatientBirthDate"] = date.fromisoformat(born) if born else None
-    values.update({name: tuple(values[name]) for name in _TUPLES})
+    values.update({name: tuple(values[name]) for name in _TUPLES if name in values})
     return StudyHeader(**values)
 
 

@@ -8,7 +8,6 @@ from sqlalchemy import select
 from catalog import audit, results, studies
 from catalog.db import transaction
 from catalog.identity import display_name
-from catalog.items import ItemList
 from catalog.reasons import OverrideReason
 from catalog.tables import Hospital, Result, Study
 from exchange.answers import Json
@@ -17,12 +16,6 @@ from exchange.deps import CatalogueOf
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=1000)]
-
-
-@router.get("/v1/items", tags=["lists"], summary="互认项目清单 / the recognised list")
-def items(caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Return the list in force, with its version and source."""
-    return Json(_item_list(catalogue.items))
 
 
 @router.get("/v1/reasons", tags=["lists"], summary="重新检查的理由 / reasons for repeating")
@@ -92,29 +85,6 @@ def _study(study: Study, hospital: str, item_codes: list[str]) -> dict[str, obje
         "unmapped_reason": study.unmapped_reason,
         "quality_flagged": study.quality_flagged,
         "uid_conflict": study.uid_conflict,
-    }
-
-
-def _item_list(items: ItemList) -> dict[str, object]:
-    return {
-        "version": items.version,
-        "title": items.title_zh,
-        "title_en": items.title_en,
-        "status": items.status,
-        "source": items.source,
-        "effective_from": items.effective_from,
-        "items": [
-            {
-                "code": item.code,
-                "name": item.name_zh,
-                "name_en": item.name_en,
-                "category": item.category,
-                "laterality": item.laterality,
-                "window_days": item.window_days,
-                "covers": item.covers,
-            }
-            for item in items
-        ],
     }
 
 

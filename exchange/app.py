@@ -7,7 +7,18 @@ from typing import Final
 from fastapi import FastAPI
 
 from catalog.context import Catalogue
-from exchange import admin, checks, health, notices, patients, people, problems, savings
+from exchange import (
+    admin,
+    checks,
+    health,
+    items,
+    notices,
+    patients,
+    people,
+    problems,
+    reviews,
+    savings,
+)
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
@@ -40,7 +51,7 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (checks, patients, notices, savings, admin, people, health):
+    for part in (checks, patients, notices, savings, items, reviews, admin, people, health):
         app.include_router(part.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)

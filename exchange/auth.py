@@ -38,6 +38,16 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/admin/people/accept"): _CURATOR,
     ("POST", "/v1/admin/people/reject"): _CURATOR,
     ("POST", "/v1/admin/people/undo"): _CURATOR,
+    ("GET", "/v1/admin/item-lists"): _CURATION,
+    ("POST", "/v1/admin/item-lists"): _CURATION,
+    ("GET", "/v1/admin/item-lists/{version}"): _CURATION,
+    ("GET", "/v1/admin/item-lists/{version}/diff"): _CURATION,
+    ("GET", "/v1/admin/hospitals/{code}/local-codes"): _CURATION,
+    ("POST", "/v1/admin/hospitals/{code}/local-codes"): _CURATION,
+    ("POST", "/v1/admin/remap"): _CURATION,
+    ("POST", "/v1/admin/score"): _CURATION,
+    ("GET", "/v1/admin/reviews"): _CURATION,
+    ("POST", "/v1/admin/reviews/{task_id}/mapping"): _CURATION,
 }
 PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
 

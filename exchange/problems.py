@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from catalog.datafile import MOST_FAULTS, InvalidList
 from catalog.errors import (
     Conflict,
     Expired,
@@ -88,6 +89,11 @@ def _domain(request: Request, error: Exception) -> Response:
     if not isinstance(error, HurenError):
         raise error
     extra: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInput) and error.field else {}
+    if isinstance(error, InvalidList):
+        extra["errors"] = [
+            {"line": each.line, "field": each.field, "message": each.zh, "message_en": each.en}
+            for each in error.problems[:MOST_FAULTS]
+        ]
     if isinstance(error, Unavailable) and request.url.path == "/v1/checks":
         extra["answer"] = "unknown"
     return problem(status_of(error), error.code, error.zh, error.en, **extra)

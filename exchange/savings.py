@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from sqlalchemy import text
 
-from catalog import audit, savings
+from catalog import audit, item_lists, savings
 from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -34,7 +34,7 @@ def read_savings(
     with transaction(catalogue.engine) as session:
         answer = savings.report(
             session,
-            catalogue.items,
+            item_lists.every_item(session, catalogue),
             first=_month(first, "from", today.replace(month=1)),
             last=_month(last, "to", today),
             group_by=names,

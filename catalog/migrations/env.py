@@ -2,7 +2,9 @@
 
 from alembic import context
 
-from catalog import tables_people  # noqa: F401 - its tables join the metadata
+import catalog.tables_items
+import catalog.tables_people
+import catalog.tables_review  # noqa: F401 - their tables join the metadata
 from catalog.tables import Base
 
 connection = context.config.attributes["connection"]

@@ -49,6 +49,15 @@ def test_a_sidecar_read_back_is_the_record_that_was_written(
     assert found.instances[0].record.metadata["00081030"] == {"vr": "LO", "Value": ["胸部CT平扫"]}
 
 
+def test_a_sidecar_from_before_codes_were_read_has_none(
+    kept: tuple[PackRecord, list[ReadInstance], bytes],
+) -> None:
+    values = json.loads(gzip.decompress(write_sidecar("P1", kept[0], kept[1])))
+    del values["study"]["procedure_codes"], values["study"]["anatomic_regions"]
+    header = read_sidecar(gzip.compress(json.dumps(values).encode(), 6, mtime=0)).pack.header
+    assert (header.procedure_codes, header.anatomic_regions) == ((), ())
+
+
 def test_every_position_in_a_sidecar_is_absolute_in_the_pack(
     kept: tuple[PackRecord, list[ReadInstance], bytes],
 ) -> None:

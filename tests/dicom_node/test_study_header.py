@@ -106,3 +106,34 @@ def test_a_study_without_any_date_has_the_time_it_was_received(reader: HeaderRea
     found = read_one(reader, spool, ct(STUDY, 1, StudyDate="", StudyTime=""))
     header = study_header([found.facts], RECEIVED)
     assert (header.exam_time, header.exam_time_source) == (RECEIVED, "received")
+
+
+def coded(value: str, scheme: str = "") -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    if scheme:
+        item.CodingSchemeDesignator = scheme
+    return item
+
+
+def test_codes_of_procedures_and_regions_are_told_with_their_scheme_wherever_they_stand(
+    reader: HeaderReader, spool: Spool
+) -> None:
+    request = Dataset()
+    request.RequestedProcedureCodeSequence = Sequence([coded("K-18", "99HIS")])
+    found = read(
+        reader,
+        spool,
+        ct(
+            STUDY,
+            1,
+            RequestedProcedureCodeSequence=Sequence([coded("K-17", "99HIS")]),
+            RequestAttributesSequence=Sequence([request]),
+            ProcedureCodeSequence=Sequence([coded("29252-4", "LN")]),
+            AnatomicRegionSequence=Sequence([coded("T-D3000", "SRT")]),
+        ),
+        ct(STUDY, 2, PerformedProtocolCodeSequence=Sequence([coded("P1"), coded("P2", "99X")])),
+    )
+    header = study_header([one.facts for one in found if isinstance(one, ReadInstance)], RECEIVED)
+    assert header.procedure_codes == ("99HIS|K-17", "99HIS|K-18", "LN|29252-4", "|P1", "|P2")
+    assert header.anatomic_regions == ("SRT|T-D3000",)
