@@ -12,9 +12,12 @@ from tests.dicom_node.raw_peer import RunningNode
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[RunningNode]:
-    """Return a running node with short deadlines."""
-    with RunningNode(tmp_path, association_seconds=2.0, idle_seconds=20.0, grace_seconds=2.0) as running:
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningNode]:
+    """Return a running node; its deadlines are short for a test that measures, and leave others time."""
+    seconds = 2.0 if request.node.get_closest_marker("alone") else 15.0
+    with RunningNode(
+        tmp_path, association_seconds=seconds, idle_seconds=20.0, grace_seconds=seconds
+    ) as running:
         yield running
 
 
