@@ -29,6 +29,8 @@ BLOCK_BYTES = 512
 END_BYTES = 2 * BLOCK_BYTES
 MEMBER_HEADER_BYTES = 3 * BLOCK_BYTES  # x header, its data, ustar header: a fixed size, so it can be reserved
 
+_MODE_AND_OWNERS = b"0000644\0" + 2 * b"0000000\0"
+_MAGIC = bytes(100) + b"ustar\x0000" + bytes(BLOCK_BYTES - 265)  # after the type: no link, then POSIX ustar
 _COPY_BYTES = 1 << 20
 _OCTAL_SIZE_LIMIT = 8**11
 _FRAME_LIMIT_BYTES = 1024  # ours is never longer
@@ -253,7 +255,7 @@ def _read_header(fd: int, at: int) -> tuple[bytes, str, int]:
     if len(block) < BLOCK_BYTES or block[257:263] != b"ustar\0":
         raise _broken()
     try:
-        if int(block[148:154], 8) != _checksum(block):
+        if int(block[148:154], 8) != _checksum(block[:148], block[156:]):
             raise _broken()
         size_bytes = _decode_size(block[124:136])
         name = block[:100].rstrip(b"\0").decode("ascii")
@@ -290,20 +292,15 @@ def _pax_line(key: str, value: str) -> bytes:
 
 
 def _ustar(name: str, typeflag: bytes, size_bytes: int, mtime: int) -> bytes:
-    block = bytearray(BLOCK_BYTES)
-    block[0:100] = name.encode("ascii")[:100].ljust(100, b"\0")
-    block[100:124] = b"0000644\0000000000\0000000000\0"[:24]
-    block[124:136] = _encode_size(size_bytes)
-    block[136:148] = b"%011o\0" % mtime
-    block[156:157] = typeflag
-    block[257:265] = b"ustar\x0000"
-    block[148:156] = b"%06o\0 " % _checksum(block)
-    return bytes(block)
+    before = name.encode("ascii")[:100].ljust(100, b"\0") + _MODE_AND_OWNERS + _encode_size(size_bytes)
+    before += b"%011o\0" % mtime
+    after = typeflag + _MAGIC
+    return before + b"%06o\0 " % _checksum(before, after) + after
 
 
-def _checksum(block: bytes | bytearray) -> int:
-    # Most of a header is zeros, which add nothing.
-    return sum(block[:148].translate(None, b"\0")) + 8 * 0x20 + sum(block[156:].translate(None, b"\0"))
+def _checksum(before: bytes, after: bytes) -> int:
+    """Sum the bytes around the checksum's own eight, which count as spaces; most are zeros and add nothing."""
+    return sum(before.translate(None, b"\0")) + 8 * 0x20 + sum(after.translate(None, b"\0"))
 
 
 def _encode_size(size_bytes: int) -> bytes:

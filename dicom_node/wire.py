@@ -1,5 +1,6 @@
 """The byte stream of one association: a large reused buffer, and deadlines that only progress renews."""
 
+import math
 import mmap
 import select
 import socket
@@ -51,7 +52,7 @@ class Wire:
         self._deadline = time.monotonic() + grace_seconds
         self._leased = self._becomes_leased = False
         self._awaited = "association"
-        self._timeout = -1.0
+        self._timeout = math.inf
         self._reach_bytes = (
             _FIRST_REACH_BYTES  # how much is asked for at once; doubled whenever that much came
         )
@@ -143,13 +144,7 @@ class Wire:
 
     def _receive(self) -> None:
         self._make_room()
-        try:
-            self._set_timeout()
-            received = self.sock.recv_into(self._view[self._end : self._end + self._reach_bytes])
-        except (TimeoutError, BlockingIOError):
-            raise DeadlinePassed(self._awaited) from None
-        except OSError as error:
-            raise ConnectionLost(type(error).__name__) from None
+        received = self._receive_some()
         if not received:
             raise ConnectionLost("closed")
         if received == self._reach_bytes:
@@ -157,6 +152,18 @@ class Wire:
         self._end += received
         self.bytes_received += received
         self._renew(received)
+
+    def _receive_some(self) -> int:
+        """Wait for bytes until the deadline, which may be later than the timeout the socket has."""
+        room = self._view[self._end : self._end + self._reach_bytes]
+        while True:
+            self._shorten_timeout()
+            try:
+                return self.sock.recv_into(room)
+            except (TimeoutError, BlockingIOError):
+                self._timeout = math.inf  # set it again, or find the deadline passed
+            except OSError as error:
+                raise ConnectionLost(type(error).__name__) from None
 
     def _make_room(self) -> None:
         kept = self._end - self._start
@@ -181,12 +188,12 @@ class Wire:
         self._awaited = "data"
         self._deadline = time.monotonic() + self._grace_seconds
 
-    def _set_timeout(self) -> None:
+    def _shorten_timeout(self) -> None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise DeadlinePassed(self._awaited)
-        # Each change of a timeout is a system call, so small differences are not worth one.
-        if abs(left - self._timeout) > min(_TIMEOUT_SLACK_SECONDS, left / 4):
+        # Each change is a system call: a timeout that ends a little late, or too early, is left as it is.
+        if self._timeout > left + min(_TIMEOUT_SLACK_SECONDS, left / 4):
             self._apply_timeout(left)
             self._timeout = left
 
