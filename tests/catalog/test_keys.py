@@ -14,7 +14,7 @@ from catalog import keyring, people
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict, IntegrityFault, NotFound
-from catalog.identity import Document
+from catalog.identity import Demographics, Document
 from catalog.tables import AuditEvent, Person
 from catalog.vault import Vault, open_vault
 from tests.city import City, id_number, open_catalogue
