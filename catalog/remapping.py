@@ -86,7 +86,9 @@ def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
     for study_id in study_ids:
         with transaction(catalogue.engine) as session:
             study = session.scalars(select(Study).where(Study.id == study_id).with_for_update()).one_or_none()
-            if study is not None and results.map_results(session, catalogue, study):
+            if study is None or study.withdrawn:  # what was withdrawn must not come back as a new result
+                continue
+            if results.map_results(session, catalogue, study):
                 studies.settle(session, catalogue, study)
                 changed += 1
     return changed

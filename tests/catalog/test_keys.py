@@ -2,7 +2,7 @@
 
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from catalog import keyring, people
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict, IntegrityFault, NotFound
-from catalog.identity import Document
+from catalog.identity import Demographics, Document
 from catalog.tables import AuditEvent, Person
 from catalog.vault import Vault, open_vault
 from tests.city import City, id_number, open_catalogue
@@ -115,6 +115,17 @@ def test_rotating_while_fifty_register_the_same_number_makes_one_person(city: Ci
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(register, range(50)))
     assert count_of_people(city) == 11
+
+
+def test_a_rotation_waits_for_whoever_is_just_being_written_under_the_old_key(shared: City) -> None:
+    before = shared.catalogue.vault.ring.current
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(shared.catalogue.engine) as session:
+            people.register(session, shared.catalogue, Document("01", id_number(40)), Demographics())
+            rotation = pool.submit(keyring.rotate, shared.catalogue, OPERATOR)
+            assert not wait([rotation], timeout=0.3).done
+            assert shared.catalogue.vault.ring.current == before
+        assert rotation.result(timeout=20) == shared.catalogue.vault.ring.current
 
 
 def test_a_key_is_prepared_copied_and_only_then_writes(shared: City) -> None:
