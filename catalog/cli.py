@@ -1,4 +1,4 @@
-"""Commands about what is known: schema, hospitals, quality evaluations."""
+"""Commands about what is known: schema, hospitals."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +9,13 @@ from cryptography.hazmat.primitives import hashes
 from sqlalchemy import select
 
 from catalog import registry
-from catalog.console import HERE, AsJson, DataDir, day, show
+from catalog.console import HERE, AsJson, DataDir, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput
-from catalog.tables import Hospital, Peer, QcEvaluation
+from catalog.tables import Hospital, Peer
 from catalog.workplace import open_workplace
 
 hospital = typer.Typer(no_args_is_help=True, help="医疗机构及其 AE 标题 / hospitals and their AE titles")
-qc = typer.Typer(no_args_is_help=True, help="质量评价与 HR 标识 / quality evaluations and HR marks")
 
 
 def migrate(data_dir: DataDir = HERE) -> None:
@@ -107,73 +106,9 @@ def hospital_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
     show(rows, as_json=json)
 
 
-@qc.command("add")
-def qc_add(
-    code: Annotated[str, typer.Argument(metavar="HOSPITAL", help="机构代码 / hospital code")],
-    item: Annotated[
-        str | None, typer.Argument(help="项目代码或项目组 / item code or group (CT, MR, imaging)")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="全部项目 / every item")] = False,
-    scope: Annotated[
-        str, typer.Option(help="互认范围:地区代码或名称,或 national municipality district / scope")
-    ] = "municipality",
-    first: Annotated[str, typer.Option("--from", help="起始日 / first day")] = "",
-    last: Annotated[str, typer.Option("--to", help="截止日(含) / last day, inclusive")] = "",
-    failed: Annotated[bool, typer.Option("--failed", help="评价不合格 / the evaluation was failed")] = False,
-    data_dir: DataDir = HERE,
-) -> None:
-    """登记质量评价,合格者在有效期内带 HR 标识。 Record a quality evaluation; passed ones carry the HR mark.
-
-    例 / example:  huren qc add A CT07 --scope 50 --from 2026-01-01 --to 2026-12-31
-    """
-    if (item is None) is not every:
-        raise InvalidInput("请给出项目代码或 --all", "Give an item code or --all", field="item")
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        known = place.catalogue.items
-        targets = _targets(item, known.groups)
-        for item_code, group in targets:
-            registry.add_evaluation(
-                session,
-                known,
-                hospital_code=code,
-                item=item_code,
-                group=group,
-                scope=scope,
-                valid_from=day(first, "from"),
-                valid_to=day(last, "to"),
-                passed=not failed,
-            )
-    typer.echo(f"已登记 / recorded: {len(targets)}")
-
-
-@qc.command("list")
-def qc_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出质量评价。 List quality evaluations."""
-    query = select(QcEvaluation, Hospital.code).join(Hospital, Hospital.id == QcEvaluation.hospital_id)
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        rows = [
-            {
-                "hospital": code,
-                "item": row.item_code or f"[{row.item_group}]",
-                "scope": row.scope_code,
-                "passed": row.passed,
-                "from": row.valid_from,
-                "to": row.valid_to,
-            }
-            for row, code in session.execute(query.order_by(QcEvaluation.id))
-        ]
-    show(rows, as_json=json)
-
-
 def _fingerprints(file: Path) -> list[str]:
     try:
         certificates = x509.load_pem_x509_certificates(file.read_bytes())
     except ValueError as error:
         raise InvalidInput("不是 PEM 证书", "Not a certificate in PEM", field="files") from error
     return [certificate.fingerprint(hashes.SHA256()).hex() for certificate in certificates]
-
-
-def _targets(item: str | None, groups: frozenset[str]) -> list[tuple[str | None, str | None]]:
-    if item is None:
-        return [(None, "imaging"), (None, "laboratory")]
-    return [(None, item)] if item in groups else [(item, None)]

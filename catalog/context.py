@@ -15,12 +15,18 @@ from catalog.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a check can be decided and a decision undone, and how many candidates are shown."""
+    """How long a check can be decided and a decision undone, and how many candidates are shown.
+
+    `quiet` after the last arrival a study without a proper end counts as complete; `complete_within` after it, a
+    study with fewer instances than it declares.
+    """
 
     decide_within: timedelta = timedelta(hours=24)
     undo_within: timedelta = timedelta(days=30)
     candidates: int = 20
     orders_in_a_check: int = 50
+    quiet: timedelta = timedelta(minutes=10)
+    complete_within: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)

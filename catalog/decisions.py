@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, people, registry, sharing
+from catalog import audit, groups, ledger, people, quality, registry, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
@@ -219,6 +219,7 @@ def _finish(deciding: _Deciding, event: Decision) -> dict[str, Any]:
     session.flush()
     order.standing_decision_id = None if event.action == "undo" else event.id
     _count(deciding, event)
+    _tell_quality(deciding, event)
     ledger.settle(session, deciding.catalogue, event.person_id)
     session.flush()
     audit.record(
@@ -231,6 +232,15 @@ def _finish(deciding: _Deciding, event: Decision) -> dict[str, Any]:
         check_id=str(event.check_id),
     )
     return _describe(deciding, event)
+
+
+def _tell_quality(deciding: _Deciding, event: Decision) -> None:
+    reason = deciding.catalogue.override_reasons.get(event.reason_code or "")
+    if reason is not None and reason.opens_quality_task and event.result_id is not None:
+        result = deciding.session.get_one(Result, event.result_id)
+        quality.take_decision(deciding.session, event, result.study_id)
+    elif event.undoes_id is not None:
+        quality.take_undo(deciding.session, event.undoes_id)
 
 
 def _count(deciding: _Deciding, event: Decision) -> None:

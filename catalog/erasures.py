@@ -20,6 +20,7 @@ from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.identity import Document
 from catalog.tables import Alias, Decision, IdentityHold, OrderCheck, Pack, Person, Result, Study
 from catalog.tables_people import ErasedStudy, Erasure, StudyClaim
+from catalog.tables_quality import QualityTask
 
 _KEPT_OF_A_CANDIDATE: Final = frozenset(
     {
@@ -206,7 +207,7 @@ def _erase_results(session: Session, scope: Scope) -> None:
 
 
 def _erase_studies(session: Session, scope: Scope) -> None:
-    for table in (tables.Conflict, Pack, StudyClaim, IdentityHold):
+    for table in (tables.Conflict, Pack, StudyClaim, IdentityHold, QualityTask):
         session.execute(delete(table).where(table.study_id.in_(scope.studies)))
     for study in session.scalars(select(Study).where(Study.id.in_(scope.studies))):
         study.uid = f"erased-{study.id}"

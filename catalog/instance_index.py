@@ -49,7 +49,7 @@ def candidate_packs(
     wanted = {hash_instance(uid) for uid in SOPInstanceUIDs}
     candidates = []
     for pack in _newest_first(session, hospital_id):
-        met = wanted.intersection(_split(pack.instance_hashes or b""))
+        met = wanted.intersection(split_hashes(pack.instance_hashes or b""))
         if met or pack.instance_hashes is None:
             has_hashes = pack.instance_hashes is not None
             candidates.append(CandidatePack(pack.id, pack.key, pack.sidecar_key, pack.size_bytes, has_hashes))
@@ -75,5 +75,6 @@ def _newest_first(session: Session, hospital_id: int) -> Iterator[Any]:
         packs = session.execute(query.where(Pack.id < packs[-1].id)).all()
 
 
-def _split(hashes: bytes) -> Iterator[bytes]:
+def split_hashes(hashes: bytes) -> Iterator[bytes]:
+    """Yield the hashes that `hash_instances` joined."""
     return (hashes[at : at + _HASH_BYTES] for at in range(0, len(hashes), _HASH_BYTES))

@@ -33,13 +33,14 @@ class Provenance:
 
     `revision` is the study's when the pack was compared with it; `contradictions` are the pack's own,
     `apart` the SOPInstanceUID and SHA-256 of everything of the study that is kept apart, and
-    `sibling_sidecar_keys` lead to the other archived packs of the study.
+    `sibling_sidecar_keys` lead to the other archived packs of the study, `unreadable` came with the pack.
     """
 
     revision: int
     contradictions: tuple[Contradiction, ...]
     apart: frozenset[tuple[str, str]]
     sibling_sidecar_keys: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def named_packs(catalogue: Catalogue, *, after: str = "") -> Iterator[NamedPack]:
@@ -65,7 +66,8 @@ def named_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:
 def provenance(catalogue: Catalogue, pack: NamedPack) -> Provenance:
     """Return where a pack stands among the packs of its study. Raises DatabaseDown."""
     with transaction(catalogue.engine) as session:
-        study_id = session.scalars(select(Pack.study_id).where(Pack.id == pack.id)).one()
+        row = session.get_one(Pack, pack.id)
+        study_id = row.study_id
         archived = session.execute(
             select(Pack.id, Pack.sidecar_key)
             .where(Pack.study_id == study_id, Pack.role == "archive")
@@ -79,6 +81,7 @@ def provenance(catalogue: Catalogue, pack: NamedPack) -> Provenance:
         contradictions=tuple(_contradiction(row) for row in conflicts if row.pack_id == pack.id),
         apart=frozenset((row.SOPInstanceUID, row.sha256) for row in conflicts),
         sibling_sidecar_keys=tuple(key for id, key in archived if id != pack.id),
+        unreadable=tuple((row.completeness or {}).get("unreadable", ())),
     )
 
 

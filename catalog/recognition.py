@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from catalog import audit, groups, item_lists, ledger, people, registry, sharing
+from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
@@ -194,6 +195,7 @@ def _prior(
     item = asking.items.get(result.item_code)
     if item is None:
         raise LookupError(f"result {result.id} names an item that is not on the list")
+    complete, flagged = _images_stand(study, asking.now)
     return Prior(
         result_id=str(result.id),
         item_code=item.code,
@@ -206,9 +208,21 @@ def _prior(
         laterality=side(result.laterality),
         body_part=result.body_part,
         withdrawn=result.status == "withdrawn" or (study is not None and study.withdrawn),
-        images_complete=study is None or study.images_complete,
-        quality_flagged=study is not None and study.quality_flagged,
+        images_complete=complete,
+        quality_flagged=flagged,
         uid_conflict=study is not None and study.uid_conflict,
+    )
+
+
+def _images_stand(study: Study | None, now: datetime) -> tuple[bool, bool]:
+    if study is None:
+        return True, False
+    return stands(
+        now,
+        images_complete=study.images_complete,
+        settles_at=study.settles_at,
+        flagged=study.quality_flagged,
+        count_short=study.count_short,
     )
 
 

@@ -165,6 +165,23 @@ class StudyHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one instance says it stands among the others of its series and study; counts not declared are 0.
+
+    `position_um` is the place of a slice along its `normal` (thousandths), in micrometres; None for all else.
+    """
+
+    SeriesInstanceUID: str
+    number: int | None = None
+    position_um: int | None = None
+    normal: tuple[int, int, int] | None = None
+    acquisition: int | None = None
+    acquisition_images: int = 0
+    series_instances: int = 0
+    study_instances: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """One instance inside a pack; offsets count from the start of the tar, sizes are bytes.
 
@@ -186,7 +203,11 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class PackRecord:
-    """A pack that is already in the object store, ready to be registered."""
+    """A pack that is already in the object store, ready to be registered.
+
+    `completeness` is what `catalog.completeness.summarise` made of its instances; `unreadable` are the
+    SOPInstanceUIDs that came with this study alone and could not be read.
+    """
 
     key: str
     sidecar_key: str
@@ -197,3 +218,5 @@ class PackRecord:
     received_at: datetime
     header: StudyHeader
     instances: tuple[InstanceRecord, ...]
+    completeness: dict[str, Any] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()

@@ -151,6 +151,19 @@ def find_scope(session: Session, hospital: Hospital, text: str) -> Region:
     return found[0]
 
 
+def scope_of(session: Session, hospital: Hospital, text: str) -> Region:
+    """Return the scope meant by `text`, which must hold the hospital itself: who evaluates it, evaluates its own.
+
+    Raises NotFound, InvalidInput as `find_scope`, and InvalidInput where the hospital lies outside.
+    """
+    scope = find_scope(session, hospital, text)
+    if scope.code not in institutions(session, [hospital])[hospital.id].scopes:
+        raise InvalidInput(
+            "互认范围不含该机构本身", "The scope does not hold the hospital itself", field="scope"
+        )
+    return scope
+
+
 def add_evaluation(
     session: Session,
     items: ItemList,
@@ -165,7 +178,8 @@ def add_evaluation(
 ) -> QcEvaluation:
     """Record a quality evaluation for one item or a group; days inclusive.
 
-    Raises NotFound for an unknown hospital, scope, item or group, InvalidInput for reversed days.
+    Raises NotFound for an unknown hospital, scope, item or group, InvalidInput for reversed days or a scope that
+    does not hold the hospital.
     """
     if item is not None and items.get(item) is None:
         raise NotFound("清单中没有该项目", "No such item on the list", code="unknown_item")
@@ -178,7 +192,7 @@ def add_evaluation(
         hospital_id=hospital.id,
         item_code=item,
         item_group=group,
-        scope_code=find_scope(session, hospital, scope).code,
+        scope_code=scope_of(session, hospital, scope).code,
         passed=passed,
         valid_from=valid_from,
         valid_to=valid_to,
@@ -290,7 +304,8 @@ def _institution(hospital: Hospital, tree: dict[str, Region]) -> Institution:
     while code is not None and code not in path:
         path.append(code)
         code = tree[code].parent_code
-    alliances = {r.code for r in tree.values() if set(r.members) & {*path, hospital.code}}
+    # An alliance has regions for members, a consortium hospitals: a hospital's code may look like a region's.
+    alliances = {r.code for r in tree.values() if set(r.members) & _as_members(r, path, hospital.code)}
     return Institution(
         code=hospital.code,
         name=hospital.name,
@@ -298,6 +313,10 @@ def _institution(hospital: Hospital, tree: dict[str, Region]) -> Institution:
         regions=tuple(path),
         scopes=frozenset({*path, *alliances, *hospital.consortia}),
     )
+
+
+def _as_members(region: Region, path: Iterable[str], hospital_code: str) -> set[str]:
+    return {hospital_code} if region.kind == "consortium" else set(path)
 
 
 def _network(text: str) -> str:

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     s3_bucket: str = "huren"
     s3_region: str = "us-east-1"
     folder_wait_seconds: float = Field(default=30.0, ge=0)  # for another process to leave the data folder
+    # how long a study waits for more of its images (catalog.completeness)
+    quiet_minutes: float = Field(default=10.0, ge=0)
+    complete_within_hours: float = Field(default=24.0, ge=0)
 
     def s3_access(self) -> S3Access | None:
         """Return the named object store, or None where the embedded one is to be used.

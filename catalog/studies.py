@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, erasures, ledger, people, registry, results
+from catalog import arrivals, audit, erasures, ledger, people, registry, results
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
@@ -67,11 +67,14 @@ def known_study(catalogue: Catalogue, StudyInstanceUID: str) -> KnownStudy | Non
         )
 
 
-def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision: int) -> bool:
+def register_pack(
+    catalogue: Catalogue, record: PackRecord, *, expected_revision: int, arriving: bool = False
+) -> bool:
     """Register an archived pack, its study and its results in one transaction; False if it was there already.
 
-    `expected_revision` is the study's when the pack was compared with it (0: unknown then). Raises
-    Conflict where the study has moved on since, so that the comparison must be made again.
+    `expected_revision` is the study's when the pack was compared with it (0: unknown then); `arriving` says that
+    its association has more, or broke off (`catalog.completeness`). Raises Conflict where the study has moved on
+    since, so that the comparison must be made again.
     """
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, record.hospital_code)
@@ -85,6 +88,7 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
             raise ConflictError("检查已更新,须重新比对", "The study has moved on", code="study_moved")
         _add_pack(session, study, hospital, record, "archive")
         _grow(session, study, record)
+        arrivals.settle(session, catalogue, study, arriving=arriving)
         people.link_study(session, catalogue, study, national_id, _told(record.header))
         if not study.withdrawn:
             results.map_results(session, catalogue, study)
@@ -176,7 +180,9 @@ def _claim_study(session: Session, hospital: Hospital, record: PackRecord) -> St
         "last_received_at": record.received_at,
     }
     session.execute(insert(Study).values(row).on_conflict_do_nothing())
-    return session.scalars(select(Study).where(Study.uid == header.StudyInstanceUID).with_for_update()).one()
+    return session.scalars(
+        select(Study).where(Study.uid == header.StudyInstanceUID).with_for_update(key_share=True)
+    ).one()
 
 
 def _is_registered(session: Session, key: str) -> bool:
@@ -195,6 +201,7 @@ def _add_pack(session: Session, study: Study, hospital: Hospital, record: PackRe
         instance_count=len(record.instances),
         series=dict(Counter(instance.SeriesInstanceUID for instance in record.instances)),
         instance_hashes=hash_instances(instance.SOPInstanceUID for instance in record.instances),
+        completeness=arrivals.pack_says(record),
         received_at=record.received_at,
     )
     session.add(pack)
@@ -213,7 +220,6 @@ def _grow(session: Session, study: Study, record: PackRecord) -> None:
     study.exam_time = min(study.exam_time, header.exam_time)
     study.first_received_at = min(study.first_received_at, record.received_at)
     study.last_received_at = max(study.last_received_at, record.received_at)
-    study.quality_flagged = study.quality_flagged or any(i.flaws for i in record.instances)
     packs = session.scalars(select(Pack).where(Pack.study_id == study.id, Pack.role == "archive"))
     study.series_count = len(set().union(*(pack.series for pack in packs)))
 

@@ -229,7 +229,11 @@ class Alias(Base):
 
 
 class Study(Base):
-    """A study as one hospital sent it; `facts` are what the mapping to items reads, `fingerprint` their digest."""
+    """A study as one hospital sent it; `facts` are what the mapping to items reads, `fingerprint` their digest.
+
+    How `images_complete`, `settles_at`, `quality_flagged` and `count_short` stand at a moment is for
+    `catalog.completeness.stands` to say.
+    """
 
     __tablename__ = "study"
     __table_args__ = (
@@ -262,6 +266,8 @@ class Study(Base):
     size_bytes: Mapped[int]
     revision: Mapped[int] = mapped_column(Integer)
     images_complete: Mapped[bool] = mapped_column(server_default="true")
+    settles_at: Mapped[datetime | None]
+    count_short: Mapped[bool] = mapped_column(server_default="false")
     quality_flagged: Mapped[bool] = mapped_column(server_default="false")
     uid_conflict: Mapped[bool] = mapped_column(server_default="false")
     withdrawn: Mapped[bool] = mapped_column(server_default="false")
@@ -272,7 +278,8 @@ class Study(Base):
 class Pack(Base):
     """A pack in the object store; `series` counts the instances of each series in it.
 
-    `hospital_id` sent it; `instance_hashes` are those of catalog.instance_index, missing in packs from before.
+    `hospital_id` sent it; `instance_hashes` are those of catalog.instance_index, `completeness` is what
+    catalog.arrivals reads; both are missing in packs from before.
     """
 
     __tablename__ = "pack"
@@ -292,6 +299,7 @@ class Pack(Base):
     instance_count: Mapped[int] = mapped_column(Integer)
     series: Mapped[dict[str, Any]]
     instance_hashes: Mapped[bytes | None]
+    completeness: Mapped[dict[str, Any] | None]
     received_at: Mapped[datetime]
     registered_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog import folders, schema
 from catalog.clock import open_clock
-from catalog.context import Catalogue
+from catalog.context import Catalogue, Limits
 from catalog.db import open_engine, transaction
 from catalog.embedded import Embedded, Services, open_services
 from catalog.errors import HurenError
@@ -98,6 +99,10 @@ def _open_catalogue(settings: Settings, services: Services, data_dir: Path) -> C
         items=load_item_list(),
         override_reasons=load_reasons(),
         clock=open_clock(settings.env, settings.test_clock_file),
+        limits=Limits(
+            quiet=timedelta(minutes=settings.quiet_minutes),
+            complete_within=timedelta(hours=settings.complete_within_hours),
+        ),
     )
 
 

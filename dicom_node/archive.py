@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from catalog import erasures, registry, studies
+from catalog import arrivals, erasures, registry, studies
 from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, IntegrityFault, NotFound, ObjectStoreDown
@@ -26,7 +26,7 @@ from dicom_node.pack import Member, PackIndex, read_pack, write_pack
 from dicom_node.release import Promise, Receipts, holds
 from dicom_node.sidecar import CONTENT_TYPE, PackObject, Role, pack_record, read_sidecar, write_sidecar
 from dicom_node.spool import PackFile, Spool
-from dicom_node.triage import Arrival, compare
+from dicom_node.triage import Arrival, Triage, compare
 
 PACK_TYPE: Final = "application/x-tar"
 _ROUNDS: Final = 5
@@ -46,11 +46,15 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Instances of one pack that belong to one study and one PatientID; `whole` if there are no others in it."""
+    """Instances of one pack that belong to one study and one PatientID; `whole` if there are no others in it.
+
+    `unreadable` came with them and could not be read.
+    """
 
     index: PackIndex
     instances: tuple[ReadInstance, ...]
     whole: bool
+    unreadable: tuple[str, ...] = ()
 
     @property
     def StudyInstanceUID(self) -> str:
@@ -66,7 +70,8 @@ class _Part:
 
     def only(self, positions: Sequence[int]) -> "_Part":
         whole = self.whole and len(positions) == len(self.instances)
-        return _Part(self.index, tuple(self.instances[position] for position in positions), whole)
+        instances = tuple(self.instances[position] for position in positions)
+        return _Part(self.index, instances, whole, self.unreadable)
 
 
 class Archive:
@@ -104,17 +109,35 @@ class Archive:
             self._count("quarantined", len(found))
             return
         self._put_unreadable_aside(index, [one for one in found if isinstance(one, UnreadableInstance)])
-        parts = _parts(index, [one for one in found if isinstance(one, ReadInstance)])
+        parts = _parts(index, found)
         erased = erasures.erased_among(self._catalogue, {part.StudyInstanceUID for part in parts})
+        arrived, is_new = set(), True
         for part in parts:
             if part.StudyInstanceUID in erased:
                 self._put_aside(index, [one.member for one in part.instances], "study_erased")
                 continue
             with self._study_lock(part.StudyInstanceUID):
-                self._keep_part(part)
+                triage = self._keep_part(part)
+            is_new = is_new and bool(triage.new)
+            if not triage.contradictions:
+                arrived.add(part.StudyInstanceUID)
+        if not (is_new and _is_all_of_its_association(index)):
+            self._note_part(index, arrived)
         if self.receipts.read(index.pack_id) is None:  # nothing in it needs an object of its own
             self.receipts.add(index.pack_id, {})
         self._spool.mark_shipped(pack)
+
+    def _note_part(self, index: PackIndex, StudyInstanceUIDs: set[str]) -> None:
+        """Studies wait for all packs of their association; what was sent again whole is waited for no longer."""
+        if index.association and index.ended:
+            arrivals.note_part(
+                self._catalogue,
+                index.association,
+                index.part,
+                StudyInstanceUIDs,
+                hospital_code=index.hospital,
+                ended=index.ended,
+            )
 
     def _check_hospital(self, code: str) -> None:
         with transaction(self._catalogue.engine) as session:
@@ -134,17 +157,17 @@ class Archive:
         self._spool.quarantine(PackFile(path, path.stem, status.st_size, status.st_mtime), reason)
         self._count("quarantined", len(members))
 
-    def _keep_part(self, part: _Part) -> None:
-        for round_left in reversed(range(_ROUNDS)):
+    def _keep_part(self, part: _Part) -> Triage:
+        for _ in range(_ROUNDS - 1):
             try:
-                self._compare_and_keep(part)
-                return
+                return self._compare_and_keep(part)
             except Conflict as error:
-                if error.code != "study_moved" or not round_left:
+                if error.code != "study_moved":
                     raise
                 self._count("compared_again", 1)
+        return self._compare_and_keep(part)
 
-    def _compare_and_keep(self, part: _Part) -> None:
+    def _compare_and_keep(self, part: _Part) -> Triage:
         known = studies.known_study(self._catalogue, part.StudyInstanceUID)
         listings = self._listings(known)
         kept = {uid: sha256 for listing in listings for uid, sha256 in listing.digests.items()}
@@ -157,6 +180,7 @@ class Archive:
             self._keep_apart(part.only(positions), contradictions)
         if triage.duplicates:
             self._note_duplicates(part, triage.duplicates, listings)
+        return triage
 
     def _note_duplicates(self, part: _Part, positions: Sequence[int], listings: Sequence[_Listing]) -> None:
         uids = {part.instances[position].member.SOPInstanceUID for position in positions}
@@ -167,11 +191,16 @@ class Archive:
 
     def _keep_new(self, part: _Part, revision: int) -> None:
         with self._pack_of(part, "archive") as pack:
-            record = pack_record(pack, part.header(), part.instances)
+            record = pack_record(pack, part.header(), part.instances, unreadable=part.unreadable)
             sidecar = write_sidecar(pack.index.pack_id, record, part.instances, revision=revision)
             self._store_pack(part, pack, record, sidecar)
             try:
-                made = studies.register_pack(self._catalogue, record, expected_revision=revision)
+                made = studies.register_pack(
+                    self._catalogue,
+                    record,
+                    expected_revision=revision,
+                    arriving=not _is_all_of_its_association(part.index),
+                )
             except Conflict:
                 self._give_up(part, record)
                 raise
@@ -273,11 +302,19 @@ def _only_reason(found: Sequence[ReadInstance | UnreadableInstance]) -> str | No
     return reasons.pop() if len(reasons) == 1 else None
 
 
-def _parts(index: PackIndex, instances: Sequence[ReadInstance]) -> list[_Part]:
+def _parts(index: PackIndex, found: Sequence[ReadInstance | UnreadableInstance]) -> list[_Part]:
     groups: dict[tuple[str, str], list[ReadInstance]] = {}
-    for instance in instances:
-        groups.setdefault((instance.facts.StudyInstanceUID, instance.facts.PatientID), []).append(instance)
-    return [_Part(index, tuple(group), whole=len(group) == len(index.members)) for group in groups.values()]
+    for one in found:
+        if isinstance(one, ReadInstance):
+            groups.setdefault((one.facts.StudyInstanceUID, one.facts.PatientID), []).append(one)
+    # Whose image an unreadable instance is, only the company it came in can tell.
+    unreadable = [one.member.SOPInstanceUID for one in found if isinstance(one, UnreadableInstance)]
+    theirs = tuple(dict.fromkeys(unreadable))[: arrivals.EVIDENCE_LIMIT] if len(groups) == 1 else ()
+    return [_Part(index, tuple(group), len(group) == len(index.members), theirs) for group in groups.values()]
+
+
+def _is_all_of_its_association(index: PackIndex) -> bool:
+    return index.ended == "released" and index.part == 1
 
 
 def derived_id(pack_id: str, role: Role, members: Sequence[Member]) -> str:

@@ -304,7 +304,7 @@ class Association:
             self._wire.read(length)
             if pdu_type == RELEASE_RQ:
                 self._wire.send(RELEASE_REPLY)
-                self._close_intake()
+                self._close_intake(released=True)
                 self._wire.drain(self._node.settings.artim_seconds)
                 return "released"
             if pdu_type == ABORT:
@@ -392,7 +392,7 @@ class Association:
         """What a commitment is asked for may lie in the open pack, and the peer may wait before it goes."""
         try:
             if self._intake is not None:
-                self._intake.close()
+                self._intake.close(released=True)  # it asks about what it has sent: that is all of it
         except OSError as error:
             _LOG.error("a pack cannot be sealed yet: %s", error.strerror)
 
@@ -427,14 +427,14 @@ class Association:
             min(self._node.settings.artim_seconds, 1.0 if self._node.stopping.is_set() else 60.0)
         )
 
-    def _close_intake(self) -> None:
+    def _close_intake(self, *, released: bool = False) -> None:
         intake, self._intake = self._intake, None
         if intake is None:
             return
         if self._reception is not None:
             self._reception.abandon()
             self._reception = None
-        intake.close()
+        intake.close(released=released)
 
     def _leave(self) -> None:
         self._close_intake()

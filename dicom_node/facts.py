@@ -9,10 +9,11 @@ from datetime import date, datetime
 from operator import attrgetter
 from typing import Any, Final, Literal
 
-from catalog.records import Laterality, StudyHeader
+from catalog.records import Laterality, Placed, StudyHeader
 from catalog.uids import is_uid
 from dicom_node.dataset import Unreadable
 from dicom_node.exam_time import ExamTime, exam_time, parse_date
+from dicom_node.placing import PLACES, place
 
 Place = tuple[int, int]
 Found = dict[Place, list[Any]]
@@ -82,6 +83,7 @@ WANTED: Final = frozenset(
         *_UIDS.values(),
         *_TIMES.values(),
         *((0, tag) for tag in _PIXEL_TAGS),
+        *PLACES,
         PATIENT_NAME,
         PIXEL_REPRESENTATION,
         _PATIENT_ID,
@@ -106,6 +108,7 @@ class InstanceFacts:
     SpecificCharacterSet: str
     texts: dict[str, str]
     lists: dict[str, list[str]]
+    placed: Placed
 
 
 def instance_facts(
@@ -134,6 +137,7 @@ def instance_facts(
         texts={keyword: _first(found, places)[:TEXT_LIMIT] for keyword, places in _TEXTS.items()},
         lists={name: _every(found, places) for name, places in _LISTS.items()}
         | {name: _codes(found, sequences) for name, sequences in _CODES.items()},
+        placed=place(found, uids["series"]),
     )
 
 

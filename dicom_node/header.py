@@ -17,6 +17,7 @@ from typing import IO, Any, Final, Self, cast
 import orjson
 
 from catalog.errors import Unavailable
+from catalog.records import Placed
 from dicom_node.exam_time import ExamTime
 from dicom_node.facts import InstanceFacts
 from dicom_node.pack import Member, PackIndex, digest_holds
@@ -220,4 +221,7 @@ def _facts(values: dict[str, Any]) -> InstanceFacts:
     if examined:
         examined["at"] = datetime.fromisoformat(examined["at"])
         values["exam_time"] = ExamTime(**examined)
+    placed = values["placed"]
+    placed["normal"] = tuple(placed["normal"]) if placed["normal"] else None
+    values["placed"] = Placed(**placed)
     return InstanceFacts(**values)

@@ -7,8 +7,10 @@ A pack cut off anywhere therefore ends in zeros or in a member whose digest does
 Room is allocated ahead of what is written: an fdatasync that need not grow the file takes half the time.
 """
 
+import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from catalog.errors import Unavailable
 from dicom_node.hasher import Hasher
 from dicom_node.pack import (
     MEMBER_HEADER_BYTES,
+    Ended,
     PackIndex,
     global_header,
     member_header,
@@ -58,7 +61,8 @@ class _OpenPack:
 
     def __init__(self, store: PackStore, origin: PackIndex) -> None:
         self.fd, self.path = store.create(origin)
-        self.end = len(global_header(replace(origin, pack_id=self.path.stem)))
+        self._origin = replace(origin, pack_id=self.path.stem)
+        self.end = len(global_header(self._origin))
         self.mtime = received_seconds(origin.received)
         self.times_named: dict[str, int] = {}
         self.allocated = 0
@@ -80,6 +84,15 @@ class _OpenPack:
                 self._may_allocate = False  # a full disk says so again to the write, and that is what counts
         self.allocated = wanted
 
+    def say_ended(self, ended: Ended) -> None:
+        """Say in the header how the association ended; durable with the seal.
+
+        Only the word changes, in place: a header half old and half new is still one or the other. A disk that
+        refuses leaves the old word, and whoever reads it waits a little for more.
+        """
+        with contextlib.suppress(OSError):
+            os.pwrite(self.fd, global_header(replace(self._origin, ended=ended)), 0)
+
     def cut(self) -> None:
         """Forget what stands behind the last member."""
         os.ftruncate(self.fd, self.end)
@@ -94,7 +107,9 @@ class Intake:
 
     def __init__(self, store: PackStore, origin: PackIndex, hasher: Hasher | None = None) -> None:
         self._store = store
-        self._origin = origin
+        self._origin = replace(origin, association=secrets.token_hex(8), ended="arriving")
+        self._refused = False
+        self._parts = 0  # packs of this association that hold something
         self._hasher = hasher or Hasher()
         self._is_arriving = self._has_hasher = False
         self._pack: _OpenPack | None = None
@@ -114,6 +129,8 @@ class Intake:
             OSError: the pack cannot be made.
         """
         self._store.check_room()
+        if self._pack is not None and self._pack.end >= self._store.pack_limit_bytes:
+            self._seal()  # not before: the last pack of an association is the one that says how it ended
         pack = self._pack = self._pack or self._new_pack()
         source = self._origin.calling_ae
         self._frame = encode_file_meta(SOPClassUID, SOPInstanceUID, TransferSyntaxUID, source)
@@ -167,12 +184,11 @@ class Intake:
             raise
         pack.times_named[self._SOPInstanceUID] = pack.times_named.get(self._SOPInstanceUID, 0) + 1
         pack.end += MEMBER_HEADER_BYTES + padded(size_bytes)
-        if pack.end >= self._store.pack_limit_bytes:
-            self.close()
         return size_bytes
 
     def discard(self) -> None:
         """Forget the instance that was begun; what was committed before it stays."""
+        self._refused = True
         self._end_digest()
         self._forget_pieces()
         if self._pack is None:
@@ -182,18 +198,28 @@ class Intake:
         except OSError:
             self._give_up()
 
-    def close(self) -> None:
-        """Seal the pack, or remove it when nothing was committed.
+    def close(self, *, released: bool = False) -> None:
+        """Seal the last pack, or remove it when nothing was committed.
+
+        `released` says that the peer has sent what it wanted to send; it is not believed where an instance was
+        refused, because that one is still to come.
 
         Raises:
             OSError: it could not be sealed and stays open until the next recovery.
         """
+        if self._pack is not None:
+            self._pack.say_ended("released" if released and not self._refused else "broken")
+        self._seal()
+
+    def _seal(self) -> None:
         pack, self._pack = self._pack, None
         if pack is not None:
+            self._parts += bool(pack.times_named)
             self._store.seal(pack.fd, pack.path, pack.end if pack.times_named else 0)
 
     def _new_pack(self) -> _OpenPack:
-        self._origin = replace(self._origin, received=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        received = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._origin = replace(self._origin, received=received, part=self._parts + 1)
         return _OpenPack(self._store, self._origin)
 
     def _begun(self) -> _OpenPack:
@@ -250,6 +276,7 @@ class Intake:
     def _give_up(self) -> None:
         pack, self._pack = self._pack, None
         if pack is not None:
+            self._parts += bool(pack.times_named)
             self._store.salvage(pack.path)
             os.close(pack.fd)  # and with it the lock
 

@@ -1,8 +1,10 @@
 r"""A pack: the tar file in which instances travel from the association to the object store.
 
     record 1        pax global header (`g`): HUREN.format=1, HUREN.pack_id, HUREN.hospital, HUREN.calling_ae,
-                    HUREN.called_ae, HUREN.peer_address, HUREN.received (ISO 8601, UTC), and HUREN.part_of
-                    in a pack that was cut out of another one
+                    HUREN.called_ae, HUREN.peer_address, HUREN.received (ISO 8601, UTC), HUREN.association and
+                    HUREN.part (which pack of that association), HUREN.ended (`arriving`; in the last pack of an
+                    association `released` or `broken`), and HUREN.part_of in a pack that was cut out of
+                    another one
     each instance   pax extended header (`x`): SCHILY.xattr.user.huren.sha256, the SHA-256 of the data set exactly
                     as received; ….dataset_offset, where the data set starts in the file; ….frame_sha256, of what is before
                     (the prefix makes them extended attributes, the one private namespace that GNU tar reads
@@ -21,9 +23,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, cast
 
 from catalog.errors import IntegrityFault, InvalidInput
 from dicom_node.part10 import read_file_meta
+
+Ended = Literal["", "arriving", "released", "broken"]
 
 BLOCK_BYTES = 512
 END_BYTES = 2 * BLOCK_BYTES
@@ -62,7 +67,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class PackIndex:
-    """Where a pack came from and what it holds; `received` is ISO 8601 in UTC."""
+    """Where a pack came from and what it holds; `received` is ISO 8601 in UTC.
+
+    `part` counts the packs of one `association` from 1.
+    """
 
     path: Path
     pack_id: str
@@ -73,6 +81,9 @@ class PackIndex:
     received: str
     members: tuple[Member, ...] = ()
     part_of: str = ""
+    association: str = ""
+    part: int = 0
+    ended: Ended = ""
 
 
 def padded(size_bytes: int) -> int:
@@ -90,6 +101,9 @@ def global_header(index: PackIndex) -> bytes:
         "HUREN.called_ae": index.called_ae,
         "HUREN.peer_address": index.peer_address,
         "HUREN.received": index.received,
+        "HUREN.association": index.association,
+        "HUREN.part": str(index.part or ""),
+        "HUREN.ended": index.ended and f"{index.ended:8}",  # of one length: it is written again in its place
         "HUREN.part_of": index.part_of,
     }
     return _pax_record("pax_global_header", b"g", {key: value for key, value in values.items() if value}, 0)
@@ -146,6 +160,9 @@ def read_global_header(fd: int, path: Path) -> tuple[PackIndex, int]:
             peer_address=values.get("HUREN.peer_address", ""),
             received=values["HUREN.received"],
             part_of=values.get("HUREN.part_of", ""),
+            association=values.get("HUREN.association", ""),
+            part=int(values.get("HUREN.part", "0")),
+            ended=cast(Ended, values.get("HUREN.ended", "").rstrip()),
         )
         received_seconds(index.received)
     except (KeyError, ValueError):

@@ -166,7 +166,7 @@ class Repair:
         header = study_header([one.facts for one in instances], datetime.fromisoformat(index.received))
         return write_sidecar(
             index.pack_id,
-            pack_record(pack_object(index), header, instances),
+            pack_record(pack_object(index), header, instances, unreadable=known.unreadable),
             instances,
             role=cast(Role, pack.role),
             revision=known.revision,

@@ -5,6 +5,8 @@
     role          archive, or conflict: then contradictions says what contradicts what
     revision      how often the study had grown when this pack was compared with it; orders a rebuild
     study         the StudyHeader as registered
+    completeness  what catalog.completeness made of the instances; unreadable: UIDs of what came with them
+                  and could not be read. Sidecars from before have neither.
     instances     SOPInstanceUID, SOPClassUID, SeriesInstanceUID, TransferSyntaxUID, offset, size_bytes,
                   dataset_offset, dataset_size_bytes, sha256, flaws
                   frames    each a flat list of position, size pairs
@@ -23,6 +25,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from catalog.completeness import summarise
 from catalog.errors import IntegrityFault
 from catalog.records import InstanceRecord, PackRecord, StudyHeader
 from catalog.studies import Contradiction
@@ -80,7 +83,13 @@ class Sidecar:
     instances: tuple[SidecarInstance, ...]
 
 
-def pack_record(pack: PackObject, header: StudyHeader, instances: Sequence[ReadInstance]) -> PackRecord:
+def pack_record(
+    pack: PackObject,
+    header: StudyHeader,
+    instances: Sequence[ReadInstance],
+    *,
+    unreadable: Sequence[str] = (),
+) -> PackRecord:
     """Return the record of a pack that holds exactly `instances`, in its members' order."""
     return PackRecord(
         key=pack_key(pack.sha256),
@@ -92,6 +101,8 @@ def pack_record(pack: PackObject, header: StudyHeader, instances: Sequence[ReadI
         received_at=datetime.fromisoformat(pack.index.received),
         header=header,
         instances=tuple(_record(*pair) for pair in zip(pack.index.members, instances, strict=True)),
+        completeness=summarise(instance.facts.placed for instance in instances),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -119,6 +130,8 @@ def write_sidecar(
         "revision": revision,
         "contradictions": list(contradictions),
         "study": record.header,
+        "completeness": record.completeness,
+        "unreadable": record.unreadable,
         "instances": [_instance(*pair) for pair in zip(record.instances, instances, strict=True)],
     }
     return gzip.compress(orjson.dumps(content), _LEVEL, mtime=_MTIME)
@@ -185,6 +198,8 @@ def _sidecar(values: dict[str, Any]) -> Sidecar:
         received_at=datetime.fromisoformat(pack["received"]),
         header=_header(dict(values["study"])),
         instances=tuple(instance.record for instance in instances),
+        completeness=values.get("completeness", {}),
+        unreadable=tuple(values.get("unreadable", ())),
     )
     contradictions = tuple(Contradiction(**contradiction) for contradiction in values["contradictions"])
     return Sidecar(record, pack["pack_id"], values["role"], values["revision"], contradictions, instances)

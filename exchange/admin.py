@@ -1,11 +1,13 @@
 """For curators and operators: what arrived, what is on no list, what contradicts."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from catalog import audit, results, studies
+from catalog.completeness import stands
 from catalog.db import transaction
 from catalog.identity import display_name
 from catalog.reasons import OverrideReason
@@ -38,6 +40,7 @@ def list_studies(
     )
     if hospital:
         query = query.where(Hospital.code == hospital)
+    now = catalogue.clock()
     with transaction(catalogue.engine) as session:
         rows = session.execute(query).tuples().all()
         found: dict[int, list[str]] = {study.id: [] for study, _ in rows}
@@ -48,7 +51,7 @@ def list_studies(
         ).tuples():
             found[study_id or 0].append(code)
         audit.record(session, caller, "studies.list", count=len(rows))
-        return Json({"studies": [_study(study, code, found[study.id]) for study, code in rows]})
+        return Json({"studies": [_study(study, code, found[study.id], now) for study, code in rows]})
 
 
 @router.get("/v1/admin/unmapped", tags=["curation"], summary="未对应清单的检查 / studies on no list")
@@ -65,7 +68,14 @@ def list_conflicts(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100)
         return Json({"conflicts": studies.conflicts(session, limit=limit)})
 
 
-def _study(study: Study, hospital: str, item_codes: list[str]) -> dict[str, object]:
+def _study(study: Study, hospital: str, item_codes: list[str], now: datetime) -> dict[str, object]:
+    complete, flagged = stands(
+        now,
+        images_complete=study.images_complete,
+        settles_at=study.settles_at,
+        flagged=study.quality_flagged,
+        count_short=study.count_short,
+    )
     return {
         "id": study.id,
         "StudyInstanceUID": study.uid,
@@ -83,7 +93,9 @@ def _study(study: Study, hospital: str, item_codes: list[str]) -> dict[str, obje
         "size_bytes": study.size_bytes,
         "items": sorted(item_codes),
         "unmapped_reason": study.unmapped_reason,
-        "quality_flagged": study.quality_flagged,
+        "images_complete": complete,
+        "settles_at": None if complete else study.settles_at,
+        "quality_flagged": flagged,
         "uid_conflict": study.uid_conflict,
     }
 

@@ -16,6 +16,8 @@ from exchange import (
     patients,
     people,
     problems,
+    qc,
+    quality,
     reviews,
     savings,
 )
@@ -51,7 +53,7 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (checks, patients, notices, savings, items, reviews, admin, people, health):
+    for part in (checks, patients, notices, savings, items, reviews, admin, qc, quality, people, health):
         app.include_router(part.router)
     problems.install(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)

@@ -48,6 +48,16 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/admin/score"): _CURATION,
     ("GET", "/v1/admin/reviews"): _CURATION,
     ("POST", "/v1/admin/reviews/{task_id}/mapping"): _CURATION,
+    ("GET", "/v1/admin/quality"): _CURATION,
+    ("POST", "/v1/admin/quality/{task_id}/confirm"): _CURATOR,
+    ("POST", "/v1/admin/quality/{task_id}/dismiss"): _CURATOR,
+    ("POST", "/v1/admin/quality/{task_id}/reopen"): _CURATOR,
+    ("GET", "/v1/admin/qc"): _CURATION | {"regulator"},
+    ("POST", "/v1/admin/qc"): _CURATOR,
+    ("GET", "/v1/admin/qc/expiring"): _CURATION | {"regulator"},
+    ("POST", "/v1/admin/qc/import"): _CURATOR,
+    ("POST", "/v1/admin/qc/consortia"): _CURATOR,
+    ("POST", "/v1/admin/qc/{evaluation_id}/end"): _CURATOR,
 }
 PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
 

@@ -95,9 +95,14 @@ def from_file(path: Path) -> Sent:
 
 
 def receive(
-    spool: Spool, instances: Iterable[Sent], *, hospital: str = "H-A", calling_ae: str = "PACS_A"
+    spool: Spool,
+    instances: Iterable[Sent],
+    *,
+    hospital: str = "H-A",
+    calling_ae: str = "PACS_A",
+    released: bool = True,
 ) -> PackIndex:
-    """Put instances into one sealed pack, as an association would; gives the last pack."""
+    """Put instances into one sealed pack, as an association would; gives the first pack it made."""
     known = {pack.path for pack in spool.sealed()}
     intake = spool.intake(
         PackIndex(Path(), "", hospital, calling_ae, "HUREN", "127.0.0.1", "2025-01-02T03:04:05+00:00")
@@ -108,5 +113,5 @@ def receive(
         while fragment := stream.read(128 << 10):
             intake.write(memoryview(fragment))
         intake.commit()
-    intake.close()
+    intake.close(released=released)
     return read_pack(next(pack.path for pack in spool.sealed() if pack.path not in known))
