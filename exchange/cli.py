@@ -3,7 +3,6 @@
 import sys
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -25,6 +24,7 @@ from exchange.app import create_app
 from exchange.counters import read_counters
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
+from exchange.spool_state import spool_state
 from exchange.tokens import HOSPITAL_ROLES, ROLES, open_token_key
 
 
@@ -155,11 +155,6 @@ def _health(place: Workplace) -> Health:
         store.ping()
         return {}
 
-    return Health({"database": database}, {"object_store": objects, "spool": lambda: _spool(place.spool_dir)})
-
-
-def _spool(folder: Path) -> dict[str, Any]:
-    """Count what waits to be shipped, where this machine has the spool."""
-    waiting = [entry.stat() for entry in (folder / "sealed").glob("*.tar")]
-    stuck = sum(1 for _ in (folder / "quarantine").glob("*.tar"))
-    return {"packs": len(waiting), "bytes": sum(s.st_size for s in waiting), "quarantined": stuck}
+    return Health(
+        {"database": database, "spool": lambda: spool_state(place.spool_dir)}, {"object_store": objects}
+    )

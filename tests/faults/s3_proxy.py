@@ -1,18 +1,20 @@
 """A proxy in front of a real S3 server that breaks chosen requests in chosen ways.
 
     refuse   close the connection without an answer
-    error    answer 500 and forward nothing
+    error    answer `status` and forward nothing
     swallow  answer 200 to a PUT and keep nothing
     corrupt  forward, then flip one bit in the content that comes back, an error's words included
     cut      forward only the first `after_bytes` of the body, in whichever direction there is one
     hold     forward nothing and answer nothing until `released` is set, then close
     mute     forward and throw the answer away, closing the connection
+    slow     forward, and give the answer's body at `bytes_per_second`
 
 The Host header goes through untouched, so that signatures stay valid.
 """
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Kind = Literal["refuse", "error", "swallow", "corrupt", "cut", "hold", "mute"]
+Kind = Literal["refuse", "error", "swallow", "corrupt", "cut", "hold", "mute", "slow"]
 
 
 def _any_request(method: str, path: str) -> bool:
@@ -38,6 +40,8 @@ class Fault:
     matches: Callable[[str, str], bool] = _any_request
     times: int | None = None
     after_bytes: int = 100
+    bytes_per_second: int = 1024
+    status: int = 500
     statuses: range = range(200, 600)
     hits: int = 0
     released: threading.Event = field(default_factory=threading.Event)
@@ -104,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "refuse":
             self._hang_up()
         elif fault.kind == "error":
-            self._answer(500, {}, b"")
+            self._answer(fault.status, {}, b"")
         elif fault.kind == "swallow":
             self._answer(200, {"ETag": '"0"'}, b"")
         elif fault.kind == "hold":
@@ -160,7 +164,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: fault.after_bytes])
             self._hang_up()
             return
+        if fault and fault.kind == "slow":
+            self._drip(body, fault.bytes_per_second)
+            return
         self.wfile.write(body)
+
+    def _drip(self, body: bytes, bytes_per_second: int) -> None:
+        with suppress(OSError):  # who waits gives up first
+            for at in range(0, len(body), 256):
+                self.wfile.write(body[at : at + 256])
+                self.wfile.flush()
+                time.sleep(256 / bytes_per_second)
 
     def _hang_up(self) -> None:
         self.close_connection = True

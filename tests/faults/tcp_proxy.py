@@ -37,6 +37,7 @@ class TCPProxy:
     def __init__(self, upstream: tuple[str, int]) -> None:
         self.trouble = Trouble()
         self.cuts = 0
+        self.from_clients_bytes = 0  # passed on so far
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._links: set[_Link] = set()
@@ -72,8 +73,12 @@ class TCPProxy:
         while not self._is_over:
             try:
                 client = self._listener.accept()[0]
+            except OSError:
+                continue
+            try:
                 upstream = socket.create_connection(self._upstream, timeout=10)
             except OSError:
+                client.close()
                 continue
             link = _Link(self, client, upstream)
             with self._lock:
@@ -134,6 +139,7 @@ class _Link:
         target.sendall(piece)
         if source is self._client:
             self._from_client_bytes += len(piece)
+            self._proxy.from_clients_bytes += len(piece)
             if self._from_client_bytes == self._trouble.cut_after_bytes:
                 self.cut(self._trouble.by)
                 raise ConnectionResetError

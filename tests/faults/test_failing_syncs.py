@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dicom_node.spool import Spool
+from exchange.health import Health
+from exchange.spool_state import spool_state
 from tests.dicom_node.raw_peer import RawPeer, wait_until
 from tests.faults.history import History, kept_in
 from tests.faults.run_record import RunRecord
@@ -35,6 +37,7 @@ def test_none_of_twenty_data_syncs_that_fail_is_answered_with_success(
         failed = aside(root)
         assert failed == [written_to(root, "EIO")[-1]]
         assert failed[0] not in written_after_failure(root)
+        assert is_alarmed(root)
         check_kept(root, history)
     record.note(syncs=SYNCS, lies=0)
 
@@ -90,6 +93,17 @@ def aside(root: Path) -> list[str]:
         for path in (root / "spool/quarantine").glob("*.reason")
         if '"fsync_failed"' in path.read_text()
     ]
+
+
+def is_alarmed(root: Path) -> bool:
+    """Say whether readiness names the failed sync, and whoever asks is told not to rely on this machine."""
+    health = Health({"spool": lambda: spool_state(root / "spool")}, {})
+    health.start()
+    try:
+        wait_until(lambda: health.components()["spool"]["state"] != "starting")
+        return not health.ready() and health.components()["spool"]["code"] == "fsync_failed"
+    finally:
+        health.stop()
 
 
 def written_to(root: Path, mark: str) -> list[str]:

@@ -24,6 +24,9 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "tests.faults.victim"])
 
 
+HOSPITALS = {"RAW": "H-A", "STORESCU": "H-A", "OTHER": "H-B"}
+
+
 class Victim:
     """A process that does one thing: `work(pipe, *arguments)`, which says on the pipe when it is ready."""
 
@@ -125,7 +128,7 @@ def receive(pipe: Connection, root: Path, settings: dict[str, Any]) -> None:
     """Receive in this one process until SIGTERM; says its port."""
     stop = threading.Event()
     stop_on_signals(stop)
-    known = {title: Peer(title, "H-A") for title in ("RAW", "STORESCU")}
+    known = {title: Peer(title, hospital) for title, hospital in HOSPITALS.items()}
     serve(
         NodeSettings(**{"port": 0, "low_water_bytes": 0, "artim_seconds": 1.0, **settings}),
         PeerDirectory(None, known.get),
