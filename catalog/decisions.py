@@ -11,11 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry
+from catalog import audit, ledger, people, registry, reports
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
 from catalog.records import Shown
+from catalog.report_records import WITHDRAWN
 from catalog.rules import local_day
 from catalog.tables import (
     Decision,
@@ -337,7 +338,10 @@ def _standing_result(deciding: _Deciding, result_id: int) -> Result:
     result = deciding.session.get_one(Result, result_id)
     study = deciding.session.get(Study, result.study_id) if result.study_id else None
     changed = result.status != "active" or result.person_id != deciding.check.person_id
-    if changed or (study is not None and study.withdrawn):
+    if study is not None:
+        withdrawn = study.withdrawn or reports.newest_status(deciding.session, study.id) in WITHDRAWN
+        changed = changed or withdrawn
+    if changed:
         raise Conflict(
             "该结果已撤回或变更,请重新询问",
             "The prior was withdrawn or changed; ask again",

@@ -1,6 +1,7 @@
 """People: found by document, linked to hospitals' PatientIDs, held for a human where facts conflict."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger
+from catalog import audit, ledger, report_identity
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -76,27 +77,54 @@ def register_patient(
     Returns `state` (linked | doubtful), the `reasons` for doubt and how many studies changed.
     Raises InvalidInput for an empty PatientID, NotFound for a hospital that is not registered.
     """
-    patient_id = patient_id.strip()
-    if not patient_id or len(patient_id) > 64:
-        raise InvalidInput(
-            "患者编号须为 1 到 64 个字符", "PatientID takes 1 to 64 characters", field="patient_id"
-        )
     with transaction(catalogue.engine) as session:
         hospital = hospital_by_code(session, caller.hospital_code)
-        person, clash = register(session, catalogue, document, given)
-        alias = _claim_alias(session, hospital.id, patient_id, person, clash)
-        lock(session, {person.id, alias.person_id})
-        changed = _relink_alias(session, catalogue, alias, person, clash)
+        link = link_patient(session, catalogue, hospital.id, patient_id, document, given)
         audit.record(
             session,
             caller,
             "patient.register",
             hospital_id=hospital.id,
-            person_id=person.id,
-            state=alias.state,
-            reasons=list(clash),
+            person_id=link.person.id,
+            state=link.state,
+            reasons=list(link.reasons),
         )
-        return {"state": alias.state, "reasons": list(clash), "studies_changed": changed}
+        return {"state": link.state, "reasons": list(link.reasons), "studies_changed": link.studies_changed}
+
+
+@dataclass(frozen=True, slots=True)
+class PatientLink:
+    """What became of a hospital's PatientID: the person it was claimed for, and whether that is certain."""
+
+    person: Person
+    state: str
+    reasons: tuple[str, ...]
+    studies_changed: int
+
+
+def link_patient(
+    session: Session,
+    catalogue: Catalogue,
+    hospital_id: int,
+    patient_id: str,
+    document: Document,
+    given: Demographics,
+) -> PatientLink:
+    """Link a PatientID to the person of `document` within the caller's transaction, with all that waits for it.
+
+    Raises InvalidInput for a PatientID that is empty or longer than 64 characters.
+    """
+    patient_id = patient_id.strip()
+    if not patient_id or len(patient_id) > 64:
+        raise InvalidInput(
+            "患者编号须为 1 到 64 个字符", "PatientID takes 1 to 64 characters", field="patient_id"
+        )
+    person, clash = register(session, catalogue, document, given)
+    alias = _claim_alias(session, hospital_id, patient_id, person, clash)
+    lock(session, {person.id, alias.person_id})
+    changed = _relink_alias(session, catalogue, alias, person, clash)
+    reasons = clash if alias.person_id == person.id else ("alias_of_another_person",)
+    return PatientLink(person, alias.state, reasons, changed)
 
 
 def link_study(
@@ -114,6 +142,13 @@ def link_study(
         _settle_link(session, catalogue, study, person, alias, conflicts(demographics(person), given, None))
 
 
+def link_study_to(session: Session, catalogue: Catalogue, study: Study, person: Person) -> None:
+    """Link an unlinked study to the person its report is about, or hold it where they contradict each other."""
+    alias = session.get(Alias, (study.hospital_id, study.patient_id)) if study.patient_id else None
+    clash = conflicts(demographics(person), study_demographics(study), None)
+    _settle_link(session, catalogue, study, person, alias, clash)
+
+
 def held(session: Session, person_id: int) -> bool:
     """Say whether something of this person waits for a human."""
     query = select(IdentityHold.study_id).where(
@@ -121,7 +156,8 @@ def held(session: Session, person_id: int) -> bool:
     )
     waits = session.scalars(query.limit(1)).first() is not None
     doubt = select(Alias.patient_id).where(Alias.person_id == person_id, Alias.state == DOUBTFUL)
-    return waits or session.scalars(doubt.limit(1)).first() is not None
+    doubted = session.scalars(doubt.limit(1)).first() is not None
+    return waits or doubted or report_identity.held(session, person_id)
 
 
 def study_demographics(study: Study) -> Demographics:
@@ -145,6 +181,8 @@ def _settle_link(
         _hold(session, study, {person.id}, clash or ("alias_doubtful",))
     else:
         _link(session, study, person)
+        if alias is not None:
+            report_identity.follow_alias(session, alias, demographics(person))
     ledger.settle(session, catalogue, person.id)
 
 
@@ -193,6 +231,7 @@ def _relink_alias(
             _hold(session, study, {person.id}, own)
         else:
             _link(session, study, person)
+    report_identity.follow_alias(session, alias, demographics(person))
     ledger.settle(session, catalogue, person.id)
     return len(waiting)
 
@@ -206,6 +245,7 @@ def _hold_alias(
     studies = _studies_of(session, alias)
     for study in studies:
         _hold(session, study, concerned, reasons)
+    report_identity.hold_alias(session, alias, claimant.id, reasons)
     for person_id in sorted(concerned):
         ledger.settle(session, catalogue, person_id)
     return len(studies)

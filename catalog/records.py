@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from catalog.report_records import ReportMessage
 
 Laterality = Literal["L", "R", "B"]
 Urgency = Literal["routine", "emergency"]
@@ -183,7 +186,7 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class PackRecord:
-    """A pack that is already in the object store, ready to be registered."""
+    """A pack that is already in the object store, ready to be registered, with the reports found in it."""
 
     key: str
     sidecar_key: str
@@ -194,3 +197,4 @@ class PackRecord:
     received_at: datetime
     header: StudyHeader
     instances: tuple[InstanceRecord, ...]
+    reports: "tuple[ReportMessage, ...]" = ()

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry, results
+from catalog import audit, ledger, people, registry, report_links, reports, results
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
@@ -75,6 +75,12 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
     """
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, record.hospital_code)
+        report_links.lock_meeting(
+            session,
+            hospital.id,
+            StudyInstanceUID=record.header.StudyInstanceUID,
+            AccessionNumber=record.header.AccessionNumber,
+        )
         study = _claim_study(session, hospital, record)
         if _is_registered(session, record.key):
             return False
@@ -84,6 +90,9 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
         _grow(session, study, record)
         _identify(session, catalogue, study, record.header)
         results.map_results(session, catalogue.items, study)
+        report_links.join_waiting(session, catalogue, study)
+        caller = Caller(record.calling_ae, _SHIPPER, record.hospital_code)
+        reports.take_documents(session, catalogue, caller, study, record.reports)
         _settle(session, catalogue, study)
         return True
 

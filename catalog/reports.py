@@ -1,0 +1,242 @@
+"""Reports: taken once per version from whatever channel, in one transaction with all that follows from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from catalog import audit, lab_results, ledger, notices, people, report_links
+from catalog.context import Caller, Catalogue
+from catalog.errors import Conflict, InvalidInput
+from catalog.records import ReportStatus
+from catalog.report_records import ReportMessage, check_message, content_digest
+from catalog.report_versions import KnownVersion, change, number_of, standing
+from catalog.tables import Hospital, Result, Study
+from catalog.tables_reports import Report, ReportAttachment, ReportVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a message: its report and version, and whether it was new and now stands."""
+
+    report_id: int
+    version_id: int
+    made: bool
+    stands: bool
+
+
+def take(
+    session: Session, catalogue: Catalogue, caller: Caller, hospital: Hospital, message: ReportMessage
+) -> Taken:
+    """Keep one version of a report; the same content again changes nothing.
+
+    Raises InvalidInput for what cannot be kept, Conflict (`report_of_another_patient`,
+    `report_of_another_kind`) where the number belongs to another report.
+    """
+    check_message(message, catalogue.clock())
+    report_links.lock_meeting(
+        session,
+        hospital.id,
+        StudyInstanceUID=message.StudyInstanceUID,
+        AccessionNumber=message.AccessionNumber,
+        number=message.number,
+    )
+    report = _claim(session, hospital, message)
+    known = _known_version(session, report, content_digest(message))
+    _check_patient(session, catalogue, report, message)
+    if known is not None:
+        return Taken(report.id, known.id, made=False, stands=report.standing_version_id == known.id)
+    version = _add_version(session, catalogue, caller, report, message)
+    _learn(report, message)
+    report_links.identify(session, catalogue, report, message)
+    report_links.find_study(session, catalogue, report)
+    _lock_people(session, report)
+    _restand(session, catalogue, report, version, message)
+    if report.person_id is not None:
+        ledger.settle(session, catalogue, report.person_id)
+    audit.record(
+        session,
+        caller,
+        "report.receive",
+        hospital_id=hospital.id,
+        person_id=report.person_id,
+        report_id=report.id,
+        version_id=version.id,
+        status=version.status,
+        source=version.source,
+    )
+    return Taken(report.id, version.id, made=True, stands=report.standing_version_id == version.id)
+
+
+def take_documents(
+    session: Session, catalogue: Catalogue, caller: Caller, study: Study, messages: Iterable[ReportMessage]
+) -> None:
+    """Keep the reports found among the DICOM instances of a study, each under its first document's UID."""
+    hospital = session.get_one(Hospital, study.hospital_id)
+    for message in messages:
+        take(session, catalogue, caller, hospital, message)
+
+
+def newest_status(session: Session, study_id: int) -> ReportStatus | None:
+    """Return the status of the report version that counts for a study, or None without any report."""
+    found = standing(version for version, _, _ in standing_versions(session, [study_id]))
+    return found.status if found else None
+
+
+def standing_versions(
+    session: Session, study_ids: Iterable[int]
+) -> list[tuple[KnownVersion, ReportVersion, Report]]:
+    """Return the standing version of every report of these studies.
+
+    What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
+    """
+    query = (
+        select(ReportVersion, Report)
+        .join(Report, Report.standing_version_id == ReportVersion.id)
+        .where(Report.study_id.in_(list(study_ids)))
+    )
+    return [(known(row), row, report) for row, report in session.execute(query).tuples()]
+
+
+def known(row: ReportVersion) -> KnownVersion:
+    """Return a row as the rules see it."""
+    return KnownVersion(ReportStatus(row.status), row.reported_at, row.id, row.digest)
+
+
+def _claim(session: Session, hospital: Hospital, message: ReportMessage) -> Report:
+    row = {
+        "hospital_id": hospital.id,
+        "number": message.number,
+        "category": message.category,
+        "study_uid": message.StudyInstanceUID,
+        "accession_number": message.AccessionNumber,
+        "patient_id": message.PatientID,
+        "patient_name": message.demographics.name or "",
+        "birth_date": message.demographics.birth_date,
+        "sex": message.demographics.sex or "unknown",
+    }
+    session.execute(insert(Report).values(row).on_conflict_do_nothing())
+    query = select(Report).where(Report.hospital_id == hospital.id, Report.number == message.number)
+    report = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one()
+    if report.category != message.category:
+        raise Conflict(
+            "该报告编号已用于另一类报告",
+            "This report number belongs to a report of another kind",
+            code="report_of_another_kind",
+        )
+    return report
+
+
+def _known_version(session: Session, report: Report, digest: bytes) -> ReportVersion | None:
+    query = select(ReportVersion).where(ReportVersion.report_id == report.id, ReportVersion.digest == digest)
+    return session.scalars(query).one_or_none()
+
+
+def _check_patient(session: Session, catalogue: Catalogue, report: Report, message: ReportMessage) -> None:
+    """One number is one report of one patient: a version about somebody else is a mistake of its sender."""
+    other_id = report.patient_id and message.PatientID and report.patient_id != message.PatientID
+    other_person = False
+    claimed = report.person_id or report.claimed_person_id
+    if message.document is not None and claimed is not None:
+        person = people.find(session, catalogue, message.document)
+        other_person = person is None or person.id != claimed
+    if other_id or other_person:
+        raise Conflict(
+            "该报告编号已用于另一患者的报告",
+            "This report number belongs to another patient's report",
+            code="report_of_another_patient",
+        )
+    named = message.PatientID or message.document or message.StudyInstanceUID or message.AccessionNumber
+    if not (named or report.patient_id or claimed or report.study_uid or report.accession_number):
+        raise InvalidInput(
+            "报告未说明患者或检查",
+            "The report names neither a patient nor a study",
+            field="PatientID",
+            code="subject_required",
+        )
+
+
+def _add_version(
+    session: Session, catalogue: Catalogue, caller: Caller, report: Report, message: ReportMessage
+) -> ReportVersion:
+    version = ReportVersion(
+        report_id=report.id,
+        status=message.status.value,
+        reported_at=message.reported_at,
+        received_at=catalogue.clock(),
+        source=message.source,
+        digest=content_digest(message),
+        title=message.title,
+        findings=message.findings,
+        conclusion=message.conclusion,
+        author=message.author,
+        document_uid=message.document_uid or None,
+        attachment_count=len(message.attachments),
+        caller=caller.subject,
+    )
+    session.add(version)
+    session.flush()
+    for attachment in message.attachments:
+        session.add(
+            ReportAttachment(
+                report_version_id=version.id,
+                key=attachment.key,
+                sha256=attachment.sha256,
+                size_bytes=attachment.size_bytes,
+                content_type=attachment.content_type,
+                title=attachment.title,
+            )
+        )
+    return version
+
+
+def _learn(report: Report, message: ReportMessage) -> None:
+    """Fill what earlier versions of the report left open."""
+    report.study_uid = report.study_uid or message.StudyInstanceUID
+    report.accession_number = report.accession_number or message.AccessionNumber
+    report.patient_id = report.patient_id or message.PatientID
+    report.patient_name = report.patient_name or message.demographics.name or ""
+    report.birth_date = report.birth_date or message.demographics.birth_date
+    if report.sex == "unknown" and message.demographics.sex:
+        report.sex = message.demographics.sex
+
+
+def _lock_people(session: Session, report: Report) -> None:
+    """Whoever decides on these results holds the same lock: a decision is before the news, or sees it."""
+    person_id = report.person_id
+    if person_id is None and report.study_id is not None:
+        person_id = session.get_one(Study, report.study_id).person_id
+    if person_id is not None:
+        people.lock(session, {person_id})
+
+
+def _restand(
+    session: Session, catalogue: Catalogue, report: Report, version: ReportVersion, message: ReportMessage
+) -> None:
+    """Let the version that counts stand, with the results in it, and tell who relied on what stood before."""
+    values_before = {}
+    if report.category == "laboratory":
+        values_before = lab_results.standing_values(session, report.id)
+        lab_results.keep_values(session, catalogue, report, version, message.values)
+    query = select(ReportVersion).where(ReportVersion.report_id == report.id)
+    versions = {row.id: known(row) for row in session.scalars(query)}
+    before = versions.get(report.standing_version_id or 0)
+    after = standing(versions.values())
+    if after is not None:
+        report.standing_version_id = after.id
+        report.standing_number = number_of(after, list(versions.values()))
+    report.version_count = len(versions)
+    session.flush()
+    if report.category == "laboratory":
+        lab_results.restand(session, report, values_before)
+    elif before != after and after is not None:
+        _tell(session, report, change(before.status if before else None, after.status))
+
+
+def _tell(session: Session, report: Report, kind: str | None) -> None:
+    if kind is None or report.study_id is None:
+        return
+    query = select(Result.id).where(Result.study_id == report.study_id)
+    notices.note_reliance(session, session.scalars(query).all(), kind)
