@@ -26,6 +26,7 @@ ELSEWHERE: Final = {
     "qc": "catalog.cli:qc",
     "items": "catalog.cli:items",
     "prices": "catalog.cli_money:prices",
+    "hl7": "exchange.cli_hl7:hl7",
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
@@ -93,9 +94,9 @@ def up(
     例 / example:  huren up --data-dir var --dicom-port 11112 --http-port 8080
     """
     from catalog.house import House, free_port
+    from catalog.signals import stop_on_signals
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
-    from dicom_node.signals import stop_on_signals
     from exchange.settings import ExchangeSettings
 
     stop = threading.Event()

@@ -9,6 +9,7 @@ from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
 from catalog.logs import set_up_logging
 from catalog.objects import ObjectStore
+from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
 from dicom_node.commitment_answer import Examiner
@@ -16,7 +17,6 @@ from dicom_node.commitment_report import Committer
 from dicom_node.registry import AskCatalogue, keep_snapshot
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 

@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from catalog.errors import Unavailable
+from catalog.signals import stop_on_signals
 from dicom_node.acceptor import listen, open_admission, open_spool, serve
 from dicom_node.peers import PeerDirectory
 from dicom_node.registry import CatalogueLink
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.tls import open_context
 
 _LOG = logging.getLogger("huren.dicom_node")

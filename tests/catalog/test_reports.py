@@ -93,7 +93,7 @@ HISTORY = (
 
 
 def test_versions_keep_their_order_whatever_order_they_arrive_in(pair: Any) -> None:
-    city, doctor, uid = pair
+    city, _, _ = pair
     for number, arrival in enumerate(permutations(HISTORY)):
         for status, days, text in arrival:
             take(

@@ -4,9 +4,9 @@ import sys
 import threading
 from pathlib import Path
 
+from catalog.signals import stop_on_signals
 from dicom_node.peers import Peer, write_snapshot
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 
