@@ -1,7 +1,8 @@
 """Laboratory results: each listed value of a report is a result of its own, with the versions of that value."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -27,83 +28,39 @@ class Given:
 
 
 def keep_values(
-    session: Session, catalogue: Catalogue, report: Report, version: ReportVersion, values: Sequence[LabValue]
+    session: Session,
+    catalogue: Catalogue,
+    report: Report,
+    versions: Sequence[KnownVersion],
+    values: Sequence[LabValue],
 ) -> None:
-    """Keep the values of one version; a value that is on the list and new in its report becomes a result."""
-    if not values:
-        return
-    table = local_table(session, report.hospital_id, [c for v in values for c in local_codes(v.codings)])
-    results = _results_of(session, report)
-    mapped = {
-        value.key: map_codes(catalogue.items, table, local_codes(value.codings), loinc_codes(value.codings))
-        for value in values
-    }
-    fresh = [v for v in values if mapped[v.key].item_code and v.key not in results and _is_done(v)]
-    results |= _add_results(session, report, fresh, mapped)
-    rows = [_observation(report, version, value, results, mapped[value.key]) for value in values]
-    session.execute(insert(Observation).values(rows))
+    """Keep the values of the last of `versions` and let what counts stand; tell who relied on other values.
 
-
-def restand(session: Session, report: Report, before: Mapping[int, Given]) -> None:
-    """Bring the results of a report in line with the versions that stand now, and tell who relied on others.
-
-    `before` holds what stood, by result; see `standing_values`.
+    A value that is on the list and new in its report becomes a result.
     """
-    after = standing_values(session, report.id)
-    told: dict[str, set[int]] = {}
-    for result in session.scalars(select(Result).where(Result.id.in_(after))):
-        given = after[result.id]
-        result.status = "withdrawn" if given.version.status in WITHDRAWN else "active"
-        result.exam_time = given.observation.observed_at
-        kind = _news(before.get(result.id), given)
-        if kind is not None:
-            told.setdefault(kind, set()).add(result.id)
-    session.flush()
-    for kind, result_ids in told.items():
-        notices.note_reliance(session, result_ids, kind)
+    earlier = _observations(session, report.id) if len(versions) > 1 else []
+    added = _add_values(session, catalogue, report, versions[-1], values, earlier)
+    before = _standing_by_result(earlier, versions[:-1])
+    after = _standing_by_result([*earlier, *added], versions)
+    _restand(session, before, after)
 
 
-def standing_values(session: Session, report_id: int) -> dict[int, Given]:
-    """Return by result the value that stands in a report.
-
-    A withdrawn report withdraws every value of it, also those its message does not repeat.
-    """
-    rows = session.execute(
-        select(Observation, ReportVersion)
-        .join(ReportVersion, ReportVersion.id == Observation.report_version_id)
-        .where(Observation.report_id == report_id, Observation.result_id.is_not(None))
-    ).tuples()
-    given: dict[int, list[Given]] = {}
-    for observation, version in rows:
-        given.setdefault(observation.result_id or 0, []).append(value_version(observation, version))
-    silent = _withdrawals(session, report_id)
-    return {result_id: _standing(known, silent) for result_id, known in given.items()}
+def value_version(observation: Observation, version: KnownVersion) -> Given:
+    """Return one version of a value: by its own status, unless its whole report was withdrawn."""
+    status = version.status if version.status in WITHDRAWN else ReportStatus(observation.status)
+    return Given(replace(version, status=status), observation)
 
 
 def remap(session: Session, catalogue: Catalogue, hospital_id: int) -> int:
     """Give an item to the values of a hospital that had none, by its table as it is now; gives how many."""
     query = (
-        select(Observation, Report)
-        .join(Report, Report.id == Observation.report_id)
+        select(Report)
+        .join(Observation, Observation.report_id == Report.id)
         .where(Report.hospital_id == hospital_id, Observation.result_id.is_(None))
-        .order_by(Observation.id)
+        .distinct()
+        .order_by(Report.id)
     )
-    rows = session.execute(query).tuples().all()
-    table = local_table(session, hospital_id, [code for o, _ in rows for code in o.local_codes])
-    done = 0
-    for observation, report in rows:
-        found = map_codes(catalogue.items, table, observation.local_codes, observation.loinc_codes)
-        if found.item_code is None:
-            continue
-        result_id = _results_of(session, report).get(observation.key)
-        if result_id is None:
-            result = _result(report, observation.observed_at, found)
-            result_id = session.scalars(insert(Result).values(result).returning(Result.id)).one()
-        observation.result_id, observation.unmapped_reason = result_id, None
-        session.flush()
-        restand(session, report, {})
-        done += 1
-    return done
+    return sum(_remap_report(session, catalogue, report) for report in session.scalars(query).all())
 
 
 def local_table(session: Session, hospital_id: int, codes: Iterable[str]) -> dict[str, str]:
@@ -117,18 +74,90 @@ def local_table(session: Session, hospital_id: int, codes: Iterable[str]) -> dic
     return dict(session.execute(query).tuples().all())
 
 
-def _standing(known: Iterable[Given], silent: Iterable[KnownVersion]) -> Given:
+def _remap_report(session: Session, catalogue: Catalogue, report: Report) -> int:
+    observations = _observations(session, report.id)
+    table = local_table(session, report.hospital_id, [code for o in observations for code in o.local_codes])
+    results = _results(observations)
+    done = 0
+    for observation in observations:
+        if observation.result_id is not None or observation.status == ReportStatus.REGISTERED:
+            continue
+        found = map_codes(catalogue.items, table, observation.local_codes, observation.loinc_codes)
+        observation.unmapped_reason = found.unmapped_reason
+        if found.item_code is None:
+            continue
+        if observation.key not in results:
+            row = _result(report, observation.observed_at, found)
+            results[observation.key] = session.scalars(insert(Result).values(row).returning(Result.id)).one()
+        observation.result_id = results[observation.key]
+        done += 1
+    session.flush()
+    rows = session.scalars(select(ReportVersion).where(ReportVersion.report_id == report.id))
+    versions = [KnownVersion(ReportStatus(r.status), r.reported_at, r.id, r.digest) for r in rows]
+    after = _standing_by_result(observations, versions)
+    _bring_in_line(session, after)
+    return done
+
+
+def _standing_by_result(
+    observations: Iterable[Observation], versions: Sequence[KnownVersion]
+) -> dict[int, Given]:
+    """Return by result the value that stands.
+
+    A withdrawn report withdraws every value of it, also those its message does not repeat.
+    """
+    by_id = {version.id: version for version in versions}
+    silent = [version for version in versions if version.status in WITHDRAWN]
+    given: dict[int, list[Given]] = {}
+    for observation in observations:
+        if observation.result_id is not None:
+            version = by_id[observation.report_version_id]
+            given.setdefault(observation.result_id, []).append(value_version(observation, version))
+    return {result_id: _standing(known, silent) for result_id, known in given.items()}
+
+
+def _standing(known: Sequence[Given], silent: Iterable[KnownVersion]) -> Given:
     by_version = {given.version.id: given for given in known}
-    last = next(reversed(by_version.values()))
     for version in silent:
-        by_version.setdefault(version.id, Given(version, last.observation))
+        by_version.setdefault(version.id, Given(version, known[-1].observation))
     found = standing(given.version for given in by_version.values())
-    return by_version[found.id] if found else last
+    return by_version[found.id] if found else known[-1]
+
+
+def _restand(session: Session, before: Mapping[int, Given], after: Mapping[int, Given]) -> None:
+    """Bring results in line with what stands now, and tell who relied on what stood before."""
+    changed = {
+        result_id: given
+        for result_id, given in after.items()
+        if result_id not in before or before[result_id].version != given.version
+    }
+    # what is new was written as it stands, unless it was withdrawn before it came
+    _bring_in_line(
+        session,
+        {i: given for i, given in changed.items() if i in before or given.version.status in WITHDRAWN},
+    )
+    told: dict[str, set[int]] = {}
+    for result_id, given in changed.items():
+        kind = _news(before.get(result_id), given)
+        if kind is not None:
+            told.setdefault(kind, set()).add(result_id)
+    for kind, result_ids in told.items():
+        notices.note_reliance(session, result_ids, kind)
+
+
+def _bring_in_line(session: Session, standing_now: Mapping[int, Given]) -> None:
+    if not standing_now:
+        return
+    for result in session.scalars(select(Result).where(Result.id.in_(standing_now))):
+        given = standing_now[result.id]
+        result.status = "withdrawn" if given.version.status in WITHDRAWN else "active"
+        result.exam_time = given.observation.observed_at
+    session.flush()
 
 
 def _news(before: Given | None, after: Given) -> str | None:
     """Return the kind of news for whoever relied on the value; the same value said again is none."""
-    if before is None or before.version.id == after.version.id:
+    if before is None:
         return None
     found = change(before.version.status, after.version.status)
     same = _said(before.observation) == _said(after.observation)
@@ -139,33 +168,40 @@ def _said(observation: Observation) -> tuple[str, str, str]:
     return observation.value, observation.unit, observation.flag
 
 
-def value_version(observation: Observation, version: ReportVersion) -> Given:
-    """Return one version of a value: by its own status, unless its whole report was withdrawn."""
-    withdrawn = version.status in WITHDRAWN
-    status = ReportStatus(version.status if withdrawn else observation.status)
-    return Given(KnownVersion(status, version.reported_at, version.id, version.digest), observation)
+def _observations(session: Session, report_id: int) -> list[Observation]:
+    query = select(Observation).where(Observation.report_id == report_id).order_by(Observation.id)
+    return list(session.scalars(query))
+
+
+def _results(observations: Iterable[Observation]) -> dict[str, int]:
+    return {each.key: each.result_id for each in observations if each.result_id is not None}
+
+
+def _add_values(
+    session: Session,
+    catalogue: Catalogue,
+    report: Report,
+    version: KnownVersion,
+    values: Sequence[LabValue],
+    earlier: Iterable[Observation],
+) -> list[Observation]:
+    table = local_table(session, report.hospital_id, [c for v in values for c in local_codes(v.codings)])
+    mapped = {
+        value.key: map_codes(catalogue.items, table, local_codes(value.codings), loinc_codes(value.codings))
+        for value in values
+    }
+    results = _results(earlier)
+    fresh = [v for v in values if mapped[v.key].item_code and v.key not in results and _is_done(v)]
+    results |= _add_results(session, report, fresh, mapped)
+    added = [_observation(report, version.id, value, results, mapped[value.key]) for value in values]
+    session.add_all(added)
+    session.flush()
+    return added
 
 
 def _is_done(value: LabValue) -> bool:
     """An order that was only received is no examination; a cancelled one may be a final one taken back."""
     return value.status is not ReportStatus.REGISTERED
-
-
-def _withdrawals(session: Session, report_id: int) -> list[KnownVersion]:
-    query = select(ReportVersion).where(
-        ReportVersion.report_id == report_id, ReportVersion.status.in_([*WITHDRAWN])
-    )
-    return [
-        KnownVersion(ReportStatus(row.status), row.reported_at, row.id, row.digest)
-        for row in session.scalars(query)
-    ]
-
-
-def _results_of(session: Session, report: Report) -> dict[str, int]:
-    query = select(Observation.key, Observation.result_id).where(
-        Observation.report_id == report.id, Observation.result_id.is_not(None)
-    )
-    return {key: result_id for key, result_id in session.execute(query) if result_id is not None}
 
 
 def _add_results(
@@ -178,7 +214,7 @@ def _add_results(
     return dict(zip((value.key for value in values), made, strict=True))
 
 
-def _result(report: Report, observed_at: Any, mapped: Mapped) -> dict[str, Any]:
+def _result(report: Report, observed_at: datetime, mapped: Mapped) -> dict[str, Any]:
     return {
         "person_id": report.person_id,
         "hospital_id": report.hospital_id,
@@ -191,22 +227,22 @@ def _result(report: Report, observed_at: Any, mapped: Mapped) -> dict[str, Any]:
 
 
 def _observation(
-    report: Report, version: ReportVersion, value: LabValue, results: Mapping[str, int], mapped: Mapped
-) -> dict[str, Any]:
-    return {
-        "report_id": report.id,
-        "report_version_id": version.id,
-        "result_id": results.get(value.key),
-        "key": value.key,
-        "local_codes": local_codes(value.codings),
-        "loinc_codes": loinc_codes(value.codings),
-        "name": next((coding.name for coding in value.codings if coding.name), ""),
-        "value": value.value,
-        "unit": value.unit,
-        "reference_range": value.reference_range,
-        "method": value.method,
-        "flag": value.flag,
-        "status": value.status.value,
-        "observed_at": value.observed_at,
-        "unmapped_reason": mapped.unmapped_reason,
-    }
+    report: Report, version_id: int, value: LabValue, results: Mapping[str, int], mapped: Mapped
+) -> Observation:
+    return Observation(
+        report_id=report.id,
+        report_version_id=version_id,
+        result_id=results.get(value.key),
+        key=value.key,
+        local_codes=local_codes(value.codings),
+        loinc_codes=loinc_codes(value.codings),
+        name=next((coding.name for coding in value.codings if coding.name), ""),
+        value=value.value,
+        unit=value.unit,
+        reference_range=value.reference_range,
+        method=value.method,
+        flag=value.flag,
+        status=value.status.value,
+        observed_at=value.observed_at,
+        unmapped_reason=mapped.unmapped_reason,
+    )

@@ -60,8 +60,9 @@ def _set(
         report.identity, report.person_id, report.claimed_person_id = identity, person_id, claimed_id
         report.reasons = list(reasons)
     session.flush()
-    if reports:
-        measured = select(Observation.result_id).where(Observation.report_id.in_([r.id for r in reports]))
+    measuring = [r.id for r in reports if r.category == "laboratory" and r.version_count]
+    if measuring:
+        measured = select(Observation.result_id).where(Observation.report_id.in_(measuring))
         session.execute(update(Result).where(Result.id.in_(measured)).values(person_id=person_id))
 
 

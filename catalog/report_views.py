@@ -18,7 +18,7 @@ from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, in_order, standing
 from catalog.rules import HOSPITAL_ZONE
-from catalog.tables import Person, Result, Study
+from catalog.tables import Hospital, Person, Result, Study
 from catalog.tables_reports import Observation, Report, ReportAttachment, ReportShown
 from catalog.tables_reports import ReportVersion as VersionRow
 
@@ -47,7 +47,7 @@ class ResultReport:
 def reports_of(session: Session, results: Iterable[Result]) -> dict[int, ResultReport]:
     """Return, by result, the report version that counts; absent where there is no report yet."""
     results = list(results)
-    found = _laboratory(session, [r.id for r in results if r.study_id is None])
+    found = _laboratory(session, [r for r in results if r.study_id is None])
     studies = {r.study_id for r in results if r.study_id is not None}
     by_study = _imaging(session, studies) if studies else {}
     return found | {r.id: by_study[r.study_id] for r in results if r.study_id in by_study}
@@ -79,6 +79,7 @@ def read(catalogue: Catalogue, caller: Caller, report_id: int) -> dict[str, Any]
             "report_id": str(report.id),
             "number": report.number,
             "category": report.category,
+            "hospital": _issuer(session, report),
             "label": LABEL_ZH,
             "label_en": LABEL_EN,
             "standing_version": report.standing_number,
@@ -132,6 +133,11 @@ def _readable(session: Session, caller: Caller, report_id: int) -> tuple[Report,
     return report, owner
 
 
+def _issuer(session: Session, report: Report) -> dict[str, str]:
+    hospital = session.get_one(Hospital, report.hospital_id)
+    return {"code": hospital.code, "name": hospital.name}
+
+
 def _no_report() -> NotFound:
     return NotFound("没有该报告", "No such report", code="unknown_report")
 
@@ -171,19 +177,22 @@ def _imaging(session: Session, study_ids: Iterable[int]) -> dict[int | None, Res
     }
 
 
-def _laboratory(session: Session, result_ids: list[int]) -> dict[int, ResultReport]:
-    if not result_ids:
+def _laboratory(session: Session, results: list[Result]) -> dict[int, ResultReport]:
+    if not results:
         return {}
+    withdrawn = {result.id for result in results if result.status == "withdrawn"}
     query = (
         select(Observation, VersionRow, Report)
         .join(VersionRow, VersionRow.id == Observation.report_version_id)
         .join(Report, Report.id == Observation.report_id)
-        .where(Observation.result_id.in_(result_ids))
+        .where(Observation.result_id.in_([result.id for result in results]))
     )
     rows: dict[int, list[tuple[lab_results.Given, VersionRow, Report]]] = {}
     for observation, row, report in session.execute(query).tuples():
-        given = lab_results.value_version(observation, row)
+        given = lab_results.value_version(observation, reports.known(row))
         rows.setdefault(observation.result_id or 0, []).append((given, row, report))
+    for result_id in withdrawn & rows.keys():
+        rows[result_id] += _silent_withdrawals(session, rows[result_id][-1])
     found = {}
     for result_id, versions in rows.items():
         newest = standing(given.version for given, _, _ in versions)
@@ -193,6 +202,18 @@ def _laboratory(session: Session, result_ids: list[int]) -> dict[int, ResultRepo
         described["values"] = [] if status in WITHDRAWN else [_value(given.observation)]
         found[result_id] = ResultReport(report.id, ReportVersion(status, row.reported_at), described)
     return found
+
+
+def _silent_withdrawals(
+    session: Session, last: tuple[lab_results.Given, VersionRow, Report]
+) -> list[tuple[lab_results.Given, VersionRow, Report]]:
+    """Return the versions that withdrew a report without repeating the value."""
+    given, _, report = last
+    query = select(VersionRow).where(VersionRow.report_id == report.id, VersionRow.status.in_([*WITHDRAWN]))
+    return [
+        (lab_results.Given(reports.known(row), given.observation), row, report)
+        for row in session.scalars(query)
+    ]
 
 
 def _described(

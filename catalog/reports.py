@@ -44,17 +44,21 @@ def take(
         number=message.number,
     )
     report = _claim(session, hospital, message)
-    known = _known_version(session, report, content_digest(message))
+    versions = _versions(session, report)
     _check_patient(session, catalogue, report, message)
-    if known is not None:
-        return Taken(report.id, known.id, made=False, stands=report.standing_version_id == known.id)
+    digest = content_digest(message)
+    same = next((each for each in versions if each.digest == digest), None)
+    if same is not None:
+        return Taken(report.id, same.id, made=False, stands=report.standing_version_id == same.id)
     version = _add_version(session, catalogue, caller, report, message)
+    certain = report.identity == people.LINKED and message.PatientID in ("", report.patient_id)
     _learn(report, message)
-    report_links.identify(session, catalogue, report, message)
+    if not certain:
+        report_links.identify(session, catalogue, report, message)
     report_links.find_study(session, catalogue, report)
     _lock_people(session, report)
-    _restand(session, catalogue, report, version, message)
-    if report.person_id is not None:
+    _restand(session, catalogue, report, versions, (version, message))
+    if report.person_id is not None and report.category == "laboratory":
         ledger.settle(session, catalogue, report.person_id)
     audit.record(
         session,
@@ -129,9 +133,14 @@ def _claim(session: Session, hospital: Hospital, message: ReportMessage) -> Repo
     return report
 
 
-def _known_version(session: Session, report: Report, digest: bytes) -> ReportVersion | None:
-    query = select(ReportVersion).where(ReportVersion.report_id == report.id, ReportVersion.digest == digest)
-    return session.scalars(query).one_or_none()
+def _versions(session: Session, report: Report) -> list[KnownVersion]:
+    query = select(
+        ReportVersion.status, ReportVersion.reported_at, ReportVersion.id, ReportVersion.digest
+    ).where(ReportVersion.report_id == report.id)
+    return [
+        KnownVersion(ReportStatus(status), reported_at, version_id, digest)
+        for status, reported_at, version_id, digest in session.execute(query).tuples()
+    ]
 
 
 def _check_patient(session: Session, catalogue: Catalogue, report: Report, message: ReportMessage) -> None:
@@ -213,25 +222,24 @@ def _lock_people(session: Session, report: Report) -> None:
 
 
 def _restand(
-    session: Session, catalogue: Catalogue, report: Report, version: ReportVersion, message: ReportMessage
+    session: Session,
+    catalogue: Catalogue,
+    report: Report,
+    earlier: list[KnownVersion],
+    new: tuple[ReportVersion, ReportMessage],
 ) -> None:
     """Let the version that counts stand, with the results in it, and tell who relied on what stood before."""
-    values_before = {}
-    if report.category == "laboratory":
-        values_before = lab_results.standing_values(session, report.id)
-        lab_results.keep_values(session, catalogue, report, version, message.values)
-    query = select(ReportVersion).where(ReportVersion.report_id == report.id)
-    versions = {row.id: known(row) for row in session.scalars(query)}
-    before = versions.get(report.standing_version_id or 0)
-    after = standing(versions.values())
+    version, message = new
+    versions = [*earlier, known(version)]
+    before = next((each for each in earlier if each.id == report.standing_version_id), None)
+    after = standing(versions)
     if after is not None:
         report.standing_version_id = after.id
-        report.standing_number = number_of(after, list(versions.values()))
+        report.standing_number = number_of(after, versions)
     report.version_count = len(versions)
-    session.flush()
     if report.category == "laboratory":
-        lab_results.restand(session, report, values_before)
-    elif before != after and after is not None:
+        lab_results.keep_values(session, catalogue, report, versions, message.values)
+    elif after is not None and after != before:
         _tell(session, report, change(before.status if before else None, after.status))
 
 

@@ -1,5 +1,6 @@
 """HL7 v2 messages and FHIR bundles of invented people, good and bad in many ways."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -121,4 +122,231 @@ def _no_control(segment: str) -> str:
     return "|".join(fields)
 
 
-Json = dict[str, Any]
+# --- FHIR R4 --------------------------------------------------------------------------------------------
+
+Resource = dict[str, Any]
+
+
+def patient(person: int, *, patient_id: str = "") -> Resource:
+    """A Patient with the hospital's number and an identity card."""
+    return {
+        "resourceType": "Patient",
+        "identifier": [
+            {"type": {"coding": [{"system": V2_0203, "code": "MR"}]}, "value": patient_id or f"P{person}"},
+            {"type": {"coding": [{"system": V2_0203, "code": "NNCHN"}]}, "value": id_number(person)},
+        ],
+        "name": [{"text": "林晓渝"}],
+        "gender": "male" if person % 2 else "female",
+        "birthDate": "1980-05-17",
+    }
+
+
+def observation(
+    code: str, name: str, value: float, *, status: str = "final", days_ago: float = 2
+) -> Resource:
+    """An Observation with a LOINC code."""
+    return {
+        "resourceType": "Observation",
+        "status": status,
+        "code": {"coding": [{"system": LOINC, "code": code, "display": name}]},
+        "effectiveDateTime": (START - timedelta(days=days_ago)).isoformat(),
+        "valueQuantity": {"value": value, "unit": "mmol/L"},
+        "referenceRange": [{"low": {"value": 3.5}, "high": {"value": 5.3}}],
+        "method": {"text": "离子选择电极法"},
+        "interpretation": [{"coding": [{"code": "N"}]}],
+    }
+
+
+def report(number: str, *, status: str = "final", days_ago: float = 2, **more: Any) -> Resource:
+    """A DiagnosticReport of imaging, without subject or study."""
+    return {
+        "resourceType": "DiagnosticReport",
+        "identifier": [{"value": number}],
+        "status": status,
+        "category": [{"coding": [{"code": "RAD"}]}],
+        "code": {"text": "胸部CT平扫"},
+        "issued": (START - timedelta(days=days_ago)).isoformat(),
+        "conclusion": "未见明显异常。",
+    } | more
+
+
+def entry(resource: Resource, full_url: str = "") -> Resource:
+    """An entry that posts a resource."""
+    made: Resource = {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
+    return made | ({"fullUrl": full_url} if full_url else {})
+
+
+def bundle(
+    person: int,
+    number: str,
+    *,
+    value: float = 4.1,
+    status: str = "final",
+    days_ago: float = 2,
+    kind: str = "transaction",
+) -> Resource:
+    """A transaction: a patient, three electrolytes and their report."""
+    exams = [exam.split("^")[:2] for exam in EXAMS]
+    observations = [
+        entry(observation(code, name, value, status=status, days_ago=days_ago), f"urn:uuid:{number}-{code}")
+        for code, name in exams
+    ]
+    lab = report(
+        number,
+        status=status,
+        days_ago=days_ago,
+        category=[{"coding": [{"code": "LAB"}]}],
+        code={"text": "电解质"},
+        subject={"reference": f"urn:uuid:{number}-p"},
+        result=[{"reference": each["fullUrl"]} for each in observations],
+    )
+    del lab["conclusion"]
+    return {
+        "resourceType": "Bundle",
+        "type": kind,
+        "entry": [entry(patient(person), f"urn:uuid:{number}-p"), *observations, entry(lab)],
+    }
+
+
+def _spoiled(*path: Any, to: Any) -> Callable[[Resource], Any]:
+    def spoil(resource: Resource) -> Any:
+        at: Any = resource
+        for step in path[:-1]:
+            at = at[step]
+        if to is None:
+            del at[path[-1]]
+        else:
+            at[path[-1]] = to
+        return resource
+
+    return spoil
+
+
+_REPORT: Final = ("entry", 4, "resource")
+# what is done to a good bundle, and how it must be refused: HTTP status, issue code, expression
+BAD_BUNDLES: Final[tuple[tuple[str, Callable[[Resource], Any], int, str, str], ...]] = (
+    ("no status", _spoiled(*_REPORT, "status", to=None), 400, "required", "Bundle.entry[4].resource.status"),
+    (
+        "an unknown status",
+        _spoiled(*_REPORT, "status", to="done"),
+        400,
+        "code-invalid",
+        "Bundle.entry[4].resource.status",
+    ),
+    (
+        "no identifier",
+        _spoiled(*_REPORT, "identifier", to=[]),
+        400,
+        "required",
+        "Bundle.entry[4].resource.identifier",
+    ),
+    ("no code", _spoiled(*_REPORT, "code", to=None), 400, "required", "Bundle.entry[4].resource.code"),
+    (
+        "a date that is none",
+        _spoiled(*_REPORT, "issued", to="2026-13-40T00:00:00Z"),
+        400,
+        "value",
+        "Bundle.entry[4].resource.issued",
+    ),
+    (
+        "a future report",
+        _spoiled(*_REPORT, "issued", to="2099-01-01T00:00:00Z"),
+        422,
+        "value",
+        "Bundle.entry[4].resource.issued",
+    ),
+    (
+        "a dead reference",
+        _spoiled(*_REPORT, "result", 1, "reference", to="urn:uuid:none"),
+        422,
+        "not-found",
+        "Bundle.entry[4].resource.result[1]",
+    ),
+    (
+        "a text for a number",
+        _spoiled("entry", 1, "resource", "valueQuantity", "value", to="4.1"),
+        400,
+        "value",
+        "Bundle.entry[1].resource.valueQuantity.value",
+    ),
+    (
+        "a final without value",
+        _spoiled("entry", 2, "resource", "valueQuantity", to=None),
+        422,
+        "required",
+        "Bundle.entry[2].resource.value",
+    ),
+    (
+        "a wrong check digit",
+        _spoiled("entry", 0, "resource", "identifier", 1, "value", to="999999198005170021"),
+        422,
+        "value",
+        "Bundle.entry[0].resource.identifier[1].value",
+    ),
+    (
+        "a patient without number",
+        _spoiled("entry", 0, "resource", "identifier", to=[]),
+        422,
+        "required",
+        "Bundle.entry[0].resource.identifier",
+    ),
+    (
+        "another gender",
+        _spoiled("entry", 0, "resource", "gender", to="女"),
+        400,
+        "code-invalid",
+        "Bundle.entry[0].resource.gender",
+    ),
+    (
+        "a resource not taken",
+        _spoiled("entry", 0, "resource", "resourceType", to="Medication"),
+        422,
+        "invalid",
+        "Bundle.entry[0].request.url",
+    ),
+    (
+        "a deletion",
+        _spoiled("entry", 4, "request", "method", to="DELETE"),
+        422,
+        "not-supported",
+        "Bundle.entry[4].request",
+    ),
+    (
+        "a modifier extension",
+        _spoiled(*_REPORT, "modifierExtension", to=[{"url": "urn:x"}]),
+        400,
+        "extension",
+        "Bundle.entry[4].resource.modifierExtension",
+    ),
+    ("a searchset", _spoiled("type", to="searchset"), 400, "code-invalid", "Bundle.type"),
+    (
+        "an observation nobody asks for",
+        _spoiled(*_REPORT, "result", 2, to=None),
+        422,
+        "business-rule",
+        "Bundle.entry[3].resource",
+    ),
+    (
+        "the same fullUrl twice",
+        _spoiled("entry", 2, "fullUrl", to="urn:uuid:{n}-2823-3"),
+        400,
+        "duplicate",
+        "Bundle.entry[2].fullUrl",
+    ),
+    ("no entry", _spoiled("entry", to=[]), 400, "required", "Bundle.entry"),
+    (
+        "a control character",
+        _spoiled(*_REPORT, "code", "text", to="电解质\u0000"),
+        422,
+        "value",
+        "Bundle.entry[4].resource.code.text",
+    ),
+)
+
+
+def spoiled_bundle(index: int, number: str) -> tuple[Resource, int, str, str]:
+    """A bundle spoiled in one of the ways, and how it must be refused."""
+    _, spoil, status, kind, expression = BAD_BUNDLES[index % len(BAD_BUNDLES)]
+    made = spoil(bundle(900, number))
+    text = json.dumps(made).replace("{n}", number)
+    return json.loads(text), status, kind, expression

@@ -253,6 +253,14 @@ def test_a_withdrawn_report_changes_tomorrows_checks_and_none_of_yesterdays_figu
     assert tomorrow["report"]["conclusion"] is None
 
 
+def test_a_hospital_withdraws_its_report_by_whatever_channel(pair: Any) -> None:
+    city, doctor, uid = pair
+    take(city, "A", IMAGING, StudyInstanceUID=uid, source="fhir")
+    error = {"status": ReportStatus.ENTERED_IN_ERROR, "reported_at": city.now, "conclusion": ""}
+    take(city, "A", IMAGING, source="hl7", **error)
+    assert reasons(first(city.check(doctor, [CT07]))) == ["withdrawn"]
+
+
 def test_a_withdrawal_between_check_and_decision_is_answered_with_the_news(pair: Any) -> None:
     city, doctor, uid = pair
     take(city, "A", IMAGING, StudyInstanceUID=uid)
