@@ -26,6 +26,7 @@ ELSEWHERE: Final = {
     "qc": "catalog.cli:qc",
     "items": "catalog.cli:items",
     "prices": "catalog.cli_money:prices",
+    "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",

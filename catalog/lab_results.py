@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -61,6 +61,28 @@ def remap(session: Session, catalogue: Catalogue, hospital_id: int) -> int:
         .order_by(Report.id)
     )
     return sum(_remap_report(session, catalogue, report) for report in session.scalars(query).all())
+
+
+def unmapped(session: Session, hospital_id: int) -> list[dict[str, Any]]:
+    """Return the codes of a hospital's values that are on no list, most frequent first."""
+    columns = (
+        Observation.local_codes,
+        Observation.loinc_codes,
+        Observation.name,
+        Observation.unmapped_reason,
+    )
+    query = (
+        select(*columns, func.count())
+        .join(Report, Report.id == Observation.report_id)
+        .where(Report.hospital_id == hospital_id, Observation.unmapped_reason.is_not(None))
+        .group_by(*columns)
+        .order_by(func.count().desc(), Observation.name)
+        .limit(1000)
+    )
+    return [
+        {"local_codes": local, "loinc_codes": loinc, "name": name, "count": count, "reason": reason}
+        for local, loinc, name, reason, count in session.execute(query)
+    ]
 
 
 def local_table(session: Session, hospital_id: int, codes: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What a report belongs to: its person and its study, whichever of the three arrives last."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import or_, select, text
@@ -141,14 +140,3 @@ def _contradictions(report: Report, study: Study) -> list[str]:
     if report.patient_id and study.patient_id and report.patient_id != study.patient_id and not same_person:
         found.append("study_of_another_patient")
     return found
-
-
-def waiting(session: Session, *, limit: int) -> Iterable[Report]:
-    """Return imaging reports without a study and reports held for a human, newest first."""
-    query = select(Report).where(
-        or_(
-            (Report.category == "imaging") & Report.study_id.is_(None),
-            Report.identity == "doubtful",
-        )
-    )
-    return session.scalars(query.order_by(Report.id.desc()).limit(limit))

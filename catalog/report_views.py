@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -114,6 +114,41 @@ def read_attachment(
     content = documents.read(store, attachment.key, attachment.sha256, attachment.size_bytes)
     name = f"report-{report_id}-{attachment_id}.{documents.file_ending(attachment.content_type)}"
     return content, attachment.content_type, name
+
+
+def waiting(session: Session, *, limit: int) -> list[dict[str, Any]]:
+    """Return imaging reports without a study and reports held for a human, newest first, without saying whose."""
+    alone = (Report.category == "imaging") & Report.study_id.is_(None)
+    query = (
+        select(Report, Hospital.code)
+        .join(Hospital, Hospital.id == Report.hospital_id)
+        .where(or_(alone, Report.identity == "doubtful"))
+        .order_by(Report.id.desc())
+        .limit(limit)
+    )
+    return [
+        {
+            "report_id": str(report.id),
+            "hospital": code,
+            "number": report.number,
+            "category": report.category,
+            "identity": report.identity,
+            "reasons": report.reasons,
+            "AccessionNumber": report.accession_number,
+            "StudyInstanceUID": report.study_uid,
+            "versions": report.version_count,
+        }
+        for report, code in session.execute(query).tuples()
+    ]
+
+
+def attached_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:
+    """Return those of the given object keys that a report's attachment names. Raises DatabaseDown."""
+    wanted = set(keys)
+    if not wanted:
+        return set()
+    with transaction(catalogue.engine) as session:
+        return set(session.scalars(select(ReportAttachment.key).where(ReportAttachment.key.in_(wanted))))
 
 
 def _readable(session: Session, caller: Caller, report_id: int) -> tuple[Report, int | None]:

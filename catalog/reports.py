@@ -77,10 +77,24 @@ def take(
 def take_documents(
     session: Session, catalogue: Catalogue, caller: Caller, study: Study, messages: Iterable[ReportMessage]
 ) -> None:
-    """Keep the reports found among the DICOM instances of a study, each under its first document's UID."""
+    """Keep the reports found among the DICOM instances of a study, each under its first document's UID.
+
+    One that cannot be kept is noted in the audit and holds up nothing: its instance is in the archive.
+    """
     hospital = session.get_one(Hospital, study.hospital_id)
     for message in messages:
-        take(session, catalogue, caller, hospital, message)
+        try:
+            with session.begin_nested():
+                take(session, catalogue, caller, hospital, message)
+        except (InvalidInput, Conflict) as error:
+            audit.record(
+                session,
+                caller,
+                "report.refused",
+                hospital_id=hospital.id,
+                document_uid=message.document_uid,
+                code=error.code,
+            )
 
 
 def newest_status(session: Session, study_id: int) -> ReportStatus | None:

@@ -31,6 +31,9 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/v1/admin/studies"): _CURATION,
     ("GET", "/v1/admin/unmapped"): _CURATION,
     ("GET", "/v1/admin/conflicts"): _CURATION,
+    ("GET", "/v1/admin/reports"): _CURATION,
+    ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): _CURATION,
+    ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): _CURATION,
 }
 PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
 

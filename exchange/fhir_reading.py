@@ -14,9 +14,9 @@ from catalog.errors import InvalidInput
 from catalog.identity import Demographics, Document, normalise_document
 from catalog.records import ReportStatus
 from catalog.report_records import LOINC, Category, Coding, LabValue, ReportMessage
+from catalog.report_sections import section_of
 from exchange import fhir_types as fhir
 from exchange.outcomes import Issue, Refused, refusal
-from exchange.report_sections import section_of
 
 _Kind = TypeVar("_Kind", bound=fhir.Element)
 

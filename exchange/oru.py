@@ -12,9 +12,9 @@ from catalog.errors import InvalidInput
 from catalog.identity import Demographics, Document, Sex, normalise_document, sex_from_dicom, sex_from_gbt2261
 from catalog.records import ReportStatus
 from catalog.report_records import LOINC, Category, Coding, LabValue, ReportMessage
+from catalog.report_sections import Section, section_of
 from exchange.hl7 import Message, Segment, moment
 from exchange.hl7_faults import Fault, missing, not_in_table, not_of_type
-from exchange.report_sections import Section, section_of
 
 # OBR-25, table 0123, and OBX-11, table 0085.
 _REPORT_STATUS: Final = {

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from catalog import registry
 from catalog.db import transaction
 from catalog.tables import Person
 from catalog.tables_reports import Observation, Report, ReportVersion
@@ -325,3 +326,42 @@ def test_a_panel_of_panels_and_values_with_a_comparator_are_read(service: Servic
     )
     assert post(service, lab, "/fhir/DiagnosticReport").status_code == 201
     assert candidates(service, "LB14")[0]["report"]["values"][0]["value"] == "<0.5"
+
+
+def test_the_examples_of_the_interface_are_taken_as_they_stand(service: Service) -> None:
+    paths = service.client.app.openapi()["paths"]  # type: ignore[attr-defined]
+    for path in ("/fhir", "/fhir/DiagnosticReport"):
+        content = paths[path]["post"]["requestBody"]["content"]["application/fhir+json"]
+        assert post(service, content["example"], path).status_code in (200, 201)
+    shown = [
+        paths["/v1/reports/{report_id}"]["get"],
+        paths["/v1/admin/reports"]["get"],
+        paths["/v1/admin/hospitals/{code}/laboratory-codes"]["get"],
+        paths["/v1/admin/hospitals/{code}/laboratory-codes/remap"]["post"],
+    ]
+    assert all(each["responses"]["200"]["content"]["application/json"]["example"] for each in shown)
+
+
+def test_a_curator_sees_what_waits_and_maps_codes_again(service: Service) -> None:
+    own = observation("2823-3", "钾", 4.1)
+    own["code"] = {"coding": [{"code": "K-1", "display": "钾"}]}
+    own["id"] = "k"
+    lab = report(
+        "L-9",
+        category=[{"coding": [{"code": "LAB"}]}],
+        contained=[own],
+        result=[{"reference": "#k"}],
+        subject={"identifier": {"value": "A-2"}},
+    )
+    post(service, lab, "/fhir/DiagnosticReport")
+    post(service, report("R-9", subject={"identifier": {"value": "A-2"}}), "/fhir/DiagnosticReport")
+    waits = service.call("GET", "/v1/admin/reports", role="curator").json()["reports"]
+    assert [each["number"] for each in waits] == ["R-9"]
+    path = "/v1/admin/hospitals/A/laboratory-codes"
+    (code,) = service.call("GET", path, role="curator").json()["codes"]
+    assert (code["local_codes"], code["count"], code["reason"]) == (["K-1"], 1, "not_on_list")
+    with transaction(service.city.catalogue.engine) as session:
+        row = {"code": "K-1", "name": "钾", "item_code": "LB14", "laterality": None, "body_part": None}
+        registry.map_local_codes(session, registry.hospital_by_code(session, "A"), [row])
+    assert service.call("POST", f"{path}/remap", role="curator").json() == {"mapped": 1}
+    assert candidates(service, "LB14")
