@@ -1,9 +1,9 @@
 """`huren hl7` as a hospital's laboratory meets it: registered, answered over MLLP, ended by SIGTERM."""
 
+import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from catalog.db import open_engine, transaction
 from catalog.embedded import Embedded
 from catalog.reference import load_reference_data
 from catalog.schema import migrate
-from tests.flow.running import huren
+from tests.flow.running import HUREN, huren
 from tests.messages import laboratory, wire
 
 pytestmark = pytest.mark.flow
@@ -41,23 +41,20 @@ def test_a_message_is_acknowledged_by_the_command_and_kept_when_it_ends(
     ):
         done = huren(*arguments, **env)
         assert done.returncode == 0, done.stderr
-    command = [sys.executable, "huren.py", "hl7", "--port", "0"]
-    process = subprocess.Popen(command, env={**env, "PATH": "/usr/bin"}, stderr=subprocess.PIPE, text=True)
-    try:
+    command = [*HUREN, "hl7", "--port", "0"]
+    with subprocess.Popen(command, env=os.environ | env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        port = int(line.rpartition(":")[2])
+        port = int(process.stderr.readline().rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
-            peer.sendall(b"\x0b" + wire(laboratory("1", 2, "F-1", days_ago=30)) + b"\x1c\r")
+            peer.sendall(b"\x0b" + wire(laboratory("1", 2, "F-1", days_ago=500)) + b"\x1c\r")
             answer = b""
             while not answer.endswith(b"\x1c\r"):
                 piece = peer.recv(4096)
                 assert piece
                 answer += piece
-        assert b"MSA|AA|1\r" in answer
-    finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
+    assert b"MSA|AA|1\r" in answer, answer.decode()
     listed = huren("reports", "unmapped", "A", "--json", **env)
     assert listed.stdout.strip() == "[]"
     assert "LIS" in huren("hl7", "peer", "list", **env).stdout
