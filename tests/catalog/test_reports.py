@@ -95,7 +95,7 @@ HISTORY = (
 def test_versions_keep_their_order_whatever_order_they_arrive_in(pair: Any) -> None:
     city, _, _ = pair
     for number, arrival in enumerate(permutations(HISTORY)):
-        for status, days, text in arrival:
+        for status, days, said in arrival:
             take(
                 city,
                 "A",
@@ -103,7 +103,7 @@ def test_versions_keep_their_order_whatever_order_they_arrive_in(pair: Any) -> N
                 number=f"R-{number}",
                 status=status,
                 reported_at=IMAGING.reported_at + days * A_DAY,
-                conclusion=text,
+                conclusion=said,
                 PatientID="A-2",
             )
     with transaction(city.catalogue.engine) as session:

@@ -186,11 +186,13 @@ def listening(settings: MllpSettings = QUICK) -> Iterator[tuple[int, list[bytes]
         return b"ACK " + raw
 
     listener, stop = Listener(take, HERE, 0, settings), threading.Event()
-    thread = threading.Thread(target=listener.run, args=(stop,))
+    thread = threading.Thread(target=listener.run, args=(stop,), daemon=True)
     thread.start()
-    yield listener.port, taken
-    stop.set()
-    thread.join(10)
+    try:
+        yield listener.port, taken
+    finally:
+        stop.set()
+        thread.join(10)
     assert not thread.is_alive()
 
 
