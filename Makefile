@@ -1,10 +1,11 @@
 # Each target makes .venv itself when it is stale; python3 with venv and pip is all it starts from.
 PYTHON ?= python3
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench lock clean
+.PHONY: help demo up test lint bench soak lock clean
 
 help:
 	@echo 'make demo    看一份检查从医院 A 走到医院 B 的医生面前 / watch one study travel, then exit'
@@ -12,6 +13,7 @@ help:
 	@echo 'make test    全部测试 / every test'
 	@echo 'make lint    ruff, mypy --strict, import-linter'
 	@echo 'make bench   与同类软件对比 / timings beside its peers'
+	@echo 'make soak    长时间故障试验 / the long fault runs (HUREN_SOAK=0.1 make soak: a tenth of them)'
 	@echo 'make lock    更新依赖锁 / renew requirements.lock (needs uv)'
 
 $(STAMP): requirements.lock pyproject.toml
@@ -29,7 +31,7 @@ up: $(STAMP)
 	@$(BIN)/huren up $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -39,6 +41,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest -m benchmark tests/benchmarks $(ARGS)
+
+soak: $(STAMP)
+	HUREN_SOAK=$${HUREN_SOAK:-1} $(BIN)/python -m pytest -m '' tests/faults $(ARGS)
 
 lock:
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --extra dev --python-version 3.11 -o requirements.lock pyproject.toml

@@ -16,7 +16,7 @@ from catalog.logs import set_up_logging
 
 ELSEWHERE: Final = {
     "demo": "exchange.demo:demo",
-    "node": "dicom_node.cli:node",
+    "node": "dicom_node.cli_node:node",
     "ship": "dicom_node.cli:ship",
     "api": "exchange.cli:api",
     "migrate": "catalog.cli:migrate",
@@ -26,12 +26,17 @@ ELSEWHERE: Final = {
     "qc": "catalog.cli:qc",
     "items": "catalog.cli:items",
     "prices": "catalog.cli_money:prices",
-    "reports": "catalog.cli_reports:reports",
-    "hl7": "exchange.cli_hl7:hl7",
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
     "savings": "catalog.cli_money:savings_app",
+    "reports": "catalog.cli_reports:reports",
+    "hl7": "exchange.cli_hl7:hl7",
+    "people": "catalog.cli_people:people_app",
+    "keys": "catalog.cli_keys:keys",
+    "withdraw": "catalog.cli_withdrawal:withdraw",
+    "notices": "catalog.cli_withdrawal:notices",
+    "erase": "dicom_node.cli_erase:erase",
 }
 
 
@@ -94,7 +99,7 @@ def up(
 
     例 / example:  huren up --data-dir var --dicom-port 11112 --http-port 8080
     """
-    from catalog.house import House, free_port
+    from catalog.house import House, reserved_port
     from catalog.signals import stop_on_signals
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
@@ -102,11 +107,11 @@ def up(
 
     stop = threading.Event()
     stop_on_signals(stop)
-    dicom = free_port(NodeSettings().port if dicom_port is None else dicom_port)
-    http = free_port(ExchangeSettings().http_port if http_port is None else http_port)
-    with open_workplace(
-        data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)
-    ) as place:
+    with (
+        reserved_port(NodeSettings.read().port if dicom_port is None else dicom_port) as dicom,
+        reserved_port(ExchangeSettings().http_port if http_port is None else http_port) as http,
+        open_workplace(data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)) as place,
+    ):
         house = House(place, _roles(place.data_dir, dicom, http))
         try:
             house.start()

@@ -57,6 +57,7 @@ def hospital_ae(
         str, typer.Option(help="接收存储承诺报告的主机 / where it takes commitment reports")
     ] = "",
     port: Annotated[int, typer.Option(help="接收存储承诺报告的端口 / port for commitment reports")] = 0,
+    tls: Annotated[bool, typer.Option(help="以 TLS 接收报告 / it takes reports over TLS")] = False,
     data_dir: DataDir = HERE,
 ) -> None:
     """为机构增加一个 AE 标题,或登记其监听地址。 Let one more AE title send for a hospital; say where it listens.
@@ -65,7 +66,7 @@ def hospital_ae(
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         found = registry.hospital_by_code(session, code)
-        registry.add_peer(session, found, title, address or (), host=host, port=port)
+        registry.add_peer(session, found, title, address or (), host=host, port=port, tls=tls)
     typer.echo(f"已登记 / registered: {title}")
 
 

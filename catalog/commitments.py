@@ -30,7 +30,8 @@ _LEASE: Final = timedelta(seconds=120)
 class Transaction:
     """A commitment that was asked for; `failed` is what cannot be committed to, once that is known.
 
-    `host` and `port` are where the one who asked listens, `age_seconds` the time since it asked, `attempts`
+    `host` and `port` are where the one who asked listens, over TLS with one of `certificates` (any that is signed,
+    if there are none) where `tls` says so, `age_seconds` the time since it asked, `attempts`
     how often it was worked on in its present state, this time included.
     """
 
@@ -44,6 +45,8 @@ class Transaction:
     failed: tuple[Failure, ...]
     attempts: int
     age_seconds: float
+    tls: bool = False
+    certificates: tuple[str, ...] = ()
 
 
 def queue(
@@ -143,11 +146,13 @@ def _change(commitment_id: int, state: State) -> Update:
 
 
 def _transaction(session: Session, row: Commitment) -> Transaction:
-    here = select(Peer.host, Peer.port).join(Hospital, Hospital.id == Peer.hospital_id)
+    here = select(Peer.host, Peer.port, Peer.tls, Peer.certificates).join(
+        Hospital, Hospital.id == Peer.hospital_id
+    )
     listening = session.execute(
         here.where(Peer.ae_title == row.calling_ae, Hospital.id == row.hospital_id, Peer.active)
     ).one_or_none()
-    host, port = listening or (None, None)
+    host, port, tls, certificates = listening or (None, None, False, ())
     age: Any = session.scalar(select(func.extract("epoch", func.now() - row.requested_at)))
     return Transaction(
         commitment_id=row.id,
@@ -160,4 +165,6 @@ def _transaction(session: Session, row: Commitment) -> Transaction:
         failed=tuple((failure[0], failure[1], failure[2]) for failure in row.failed or ()),
         attempts=row.attempts,
         age_seconds=float(age),
+        tls=tls,
+        certificates=tuple(certificates),
     )

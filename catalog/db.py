@@ -3,26 +3,12 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from sqlalchemy import Engine, create_engine, exc, text
 from sqlalchemy.orm import Session
 
+from catalog.connection import CONNECT_ARGS, session_options
 from catalog.errors import DatabaseDown
-
-# A dropped network must not hang a query for ever: neither statement_timeout nor connect_timeout covers it.
-_CONNECT_ARGS: Final = {
-    "connect_timeout": 2,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-    "application_name": "huren",
-}
-_SESSION_OPTIONS: Final = (
-    "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c statement_timeout={}"
-)
 
 
 def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms: int = 30_000) -> Engine:
@@ -35,7 +21,7 @@ def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_use_lifo=True,
-        connect_args={**_CONNECT_ARGS, "options": _SESSION_OPTIONS.format(statement_timeout_ms)},
+        connect_args={**CONNECT_ARGS, "options": session_options(statement_timeout_ms)},
     )
 
 

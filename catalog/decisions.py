@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry, reports
+from catalog import audit, groups, ledger, people, registry, reports, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
@@ -307,7 +307,7 @@ def _refuse_second(deciding: _Deciding) -> None:
             f"Decision {standing.id} stands for this order; undo it first",
             code="already_decided",
         )
-    if deciding.order.person_id != deciding.check.person_id:
+    if deciding.order.person_id not in _people_asked(deciding):
         raise Conflict(
             "此医嘱号曾用于另一患者",
             "This order number was used for another patient",
@@ -337,17 +337,24 @@ def _standing_result(deciding: _Deciding, result_id: int) -> Result:
     """Return the prior as it stands now. Raises Conflict where it was withdrawn or is another person's."""
     result = deciding.session.get_one(Result, result_id)
     study = deciding.session.get(Study, result.study_id) if result.study_id else None
-    changed = result.status != "active" or result.person_id != deciding.check.person_id
+    asked = _people_asked(deciding)
+    hidden = not sharing.is_shared(deciding.session, asked)
+    changed = result.status != "active" or result.person_id not in asked
     if study is not None:
-        withdrawn = study.withdrawn or reports.newest_status(deciding.session, study.id) in WITHDRAWN
-        changed = changed or withdrawn
-    if changed:
+        changed = changed or reports.newest_status(deciding.session, study.id) in WITHDRAWN
+    if changed or hidden or (study is not None and study.withdrawn):
         raise Conflict(
             "该结果已撤回或变更,请重新询问",
             "The prior was withdrawn or changed; ask again",
             code="prior_withdrawn",
         )
     return result
+
+
+def _people_asked(deciding: _Deciding) -> frozenset[int]:
+    """Return the person asked about and those merged with him."""
+    asked = deciding.check.person_id
+    return groups.members(deciding.session, {asked}) if asked is not None else frozenset()
 
 
 def _price(deciding: _Deciding) -> tuple[int, int | None]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
@@ -24,8 +24,10 @@ from catalog.embedded_child import wait_until, write_private
 from catalog.embedded_postgres import Postgres, PostgresSeat
 from catalog.embedded_s3 import S3Seat, S3Server
 from catalog.errors import Conflict, NotAllowed, ObjectStoreDown
-from catalog.objects import ObjectStore
 from catalog.settings import S3Access, Settings
+
+if TYPE_CHECKING:
+    from catalog.objects import ObjectStore
 
 _USERS_SECONDS: Final = 30.0
 _DURABLE_SECONDS: Final = 30.0
@@ -195,6 +197,8 @@ class Embedded:
         """Return whether the embedded object store answers a signed request; True where none is embedded."""
         if self.services.s3 is None:
             return True
+        from catalog.objects import ObjectStore  # a command that asks no store is not to wait for its library
+
         with self._mutex:
             if self._store is None:
                 self._store = ObjectStore(self.services.s3, workers=1, read_seconds=2)
@@ -361,6 +365,13 @@ def open_services(
     if not (embed_postgres or embed_s3):
         yield Services(database_url or "", access), None
         return
-    with Embedded(data_dir, own=own, postgres=embed_postgres, s3=embed_s3, on_wait=on_wait) as embedded:
+    with Embedded(
+        data_dir,
+        own=own,
+        postgres=embed_postgres,
+        s3=embed_s3,
+        on_wait=on_wait,
+        wait_seconds=settings.folder_wait_seconds,
+    ) as embedded:
         found = embedded.services
         yield Services(database_url or found.database_url, access or found.s3), embedded

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from catalog.errors import HurenError
@@ -72,23 +73,24 @@ class House:
         return [name for name, process in self._running.items() if process.poll() is not None]
 
 
-def free_port(wanted: int) -> int:
-    """Return the wanted port of the loopback address, or any that is free for 0.
+@contextmanager
+def reserved_port(wanted: int) -> Iterator[int]:
+    """Keep the wanted port of the loopback address, or any free one for 0, for a service started meanwhile.
 
+    Who listens with SO_REUSEADDR can have the port, outgoing connections and whoever asks for any port cannot.
     Raises HurenError where it is taken.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            holder.bind(("127.0.0.1", wanted))
         except OSError as error:
             raise HurenError(
                 f"端口 {wanted} 无法使用:{error.strerror}",
                 f"Port {wanted}: {error.strerror}",
                 code="port_taken",
             ) from error
-        port: int = probe.getsockname()[1]
-        return port
+        yield holder.getsockname()[1]
 
 
 def _answers(port: int) -> bool:

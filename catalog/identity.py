@@ -129,17 +129,21 @@ def _type(code: str, zh: str, en: str, pattern: str, *, scoped: bool = False) ->
     return DocumentType(code, zh, en, re.compile(pattern, re.ASCII), scoped)
 
 
+_HOUSEHOLD = "02"
+PASSPORT = "03"
 _RESIDENCE_PERMIT = "91"
+NEWBORN = "95"
+_CHILDLIKE = frozenset({"93", "94", NEWBORN, "99"})  # documents that a newborn may have
 _NATIONAL_PATTERN = r"([0-9]{15}|[0-9]{17}[0-9X])"
 
 # The travel permits end in a count of reissues; the digits before it stay with the person for life.
-# 91 to 94 are codes of this exchange: WS 364 has none that the hospitals agree on.
+# 91 to 95 are codes of this exchange: WS 364 has none that the hospitals agree on.
 DOCUMENT_TYPES = {
     kind.code: kind
     for kind in (
         _type(NATIONAL_ID, "居民身份证", "resident identity card", _NATIONAL_PATTERN),
-        _type("02", "居民户口簿", "household register", r"([A-Z0-9]{6,20})"),
-        _type("03", "护照", "passport", r"([A-Z0-9]{5,20})"),
+        _type(_HOUSEHOLD, "居民户口簿", "household register", _NATIONAL_PATTERN),
+        _type(PASSPORT, "护照", "passport", r"([A-Z0-9]{5,20})", scoped=True),
         _type("04", "军官证", "military officer card", r"([一-龥]?)字?第?([A-Z0-9]{6,12})号?"),
         _type("05", "驾驶证", "driving licence", r"([A-Z0-9]{6,18})"),
         _type("06", "港澳居民来往内地通行证", "travel permit, Hong Kong and Macao", r"([HM]\d{8})(?:\d\d)?"),
@@ -158,17 +162,23 @@ DOCUMENT_TYPES = {
         ),
         _type("93", "出生医学证明", "birth certificate", r"([A-Z]\d{9})"),
         _type("94", "临时标识", "temporary identifier", r"([!-~]{1,64})", scoped=True),
+        _type(
+            NEWBORN, "新生儿(母亲证件)", "newborn, by the mother", r"(\d\d):(.+):(\d{8}):([1-9])", scoped=True
+        ),
         _type("99", "其他", "other", r"([!-~]{1,64})", scoped=True),
     )
 }
 
 
-def normalise_document(id_type: str, raw: str, today: date, *, issuer: str = "") -> Document:
+def normalise_document(
+    id_type: str, raw: str, today: date, *, issuer: str = "", country: str = ""
+) -> Document:
     """Check and normalise a document number for its type; the same document always gives the same value.
 
-    `issuer` is the hospital's code, needed for the scoped types 94 and 99, whose numbers become
-    `issuer:number`. A residence permit (91) shares the numbers of the identity card and becomes 01, since a
-    number found in a header does not say which card it is of.
+    `issuer` is the hospital's code, needed for the scoped types 94 and 99, and `country` the three letters of
+    ICAO 9303 that issued a passport; they become part of the number. A residence permit (91) shares the numbers
+    of the identity card and becomes 01, since a number found in a header does not say which card it is of; so
+    does a household register (02), of which only the personal number counts: its own belongs to a family.
     Raises InvalidInput with code `id_type_unknown`, `id_issuer_required`, `id_number_format` or one of
     `check_national_id`.
     """
@@ -177,15 +187,39 @@ def normalise_document(id_type: str, raw: str, today: date, *, issuer: str = "")
         raise InvalidInput(
             "没有这种证件类型", "unknown document type", field="id_type", code="id_type_unknown"
         )
-    if id_type in (NATIONAL_ID, _RESIDENCE_PERMIT):
+    if id_type in (NATIONAL_ID, _RESIDENCE_PERMIT, _HOUSEHOLD):
         return _national_document(id_type, raw, today)
     text = _half_width(raw, separators=" " if kind.scoped else " -")
+    if id_type == PASSPORT:
+        issuer = _country(country or (text.partition(":")[0] if ":" in text else ""))
+        text = text.replace("-", "")
     text = text.removeprefix(f"{issuer}:".upper()) if kind.scoped else text
     found = kind.pattern.fullmatch(text)
     if found is None:
         raise _refused("id_number_format", f"不符合{kind.zh}的格式", f"not in the form of a {kind.en}")
+    if id_type == NEWBORN:
+        return _newborn(found, today)
     number = "".join(found.groups())
     return Document(id_type, _scoped(issuer, number) if kind.scoped else number)
+
+
+def newborn_document(mother: Document, born: date, order: int) -> Document:
+    """Return the document of a child without one: the mother's, the day of birth, and the order among that day's.
+
+    It is nobody else's: not the mother's, not a twin's. Raises InvalidInput where the order is not 1 to 9.
+    """
+    if not 1 <= order <= 9:
+        raise _refused("id_number_format", "出生顺序为 1 到 9", "the order of birth is 1 to 9")
+    return Document(NEWBORN, f"{mother.id_type}:{mother.number}:{born:%Y%m%d}:{order}")
+
+
+def _newborn(found: re.Match[str], today: date) -> Document:
+    id_type, number, born, order = found.groups()
+    if id_type == NEWBORN:
+        raise _refused("id_number_format", "母亲证件不能是新生儿标识", "a newborn is no mother")
+    scope, _, rest = number.rpartition(":")
+    mother = normalise_document(id_type, rest, today, issuer=scope, country=scope)
+    return newborn_document(mother, _birth_date(born, today), int(order))
 
 
 def mask_number(number: str) -> str:
@@ -203,6 +237,17 @@ def _national_document(id_type: str, raw: str, today: date) -> Document:
             "id_number_format", "港澳台居民居住证以 81、82 或 83 开头", "it starts with 81, 82 or 83"
         )
     return Document(NATIONAL_ID, number)
+
+
+def _country(code: str) -> str:
+    if re.fullmatch(r"[A-Za-z]{3}", code) is None:
+        raise InvalidInput(
+            "护照须注明签发国家或地区(三位字母代码,如 CHN)",
+            "A passport needs the country that issued it, three letters such as CHN",
+            field="country",
+            code="id_country_required",
+        )
+    return code.upper()
 
 
 def _scoped(issuer: str, number: str) -> str:
@@ -223,6 +268,10 @@ _IS_HAN = re.compile(f"[{_HAN}]")
 _MIDDLE_DOT = re.compile(rf"[ ^]?[·•・‧∙⋅●。ᐧㆍ][ ^]?|(?<=[{_HAN}])[ ^]?\.[ ^]?(?=[{_HAN}])")
 _GAP_IN_CHARACTERS = re.compile(rf"(?<=[{_HAN}·])[ ^]+(?=[{_HAN}·])")
 _LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u024f]{2,}")
+_OF_A_CHILD = re.compile(
+    r"之.?[子女婴儿胎]|新生儿|[男女]?婴儿?$|\b(?:BABY|NEWBORN|NEONATE|INFANT|TWIN|B/O)\b", re.IGNORECASE
+)
+_NOBODY = frozenset({"无名氏", "无名", "无名男", "无名女", "不详", "未知", "佚名"})
 _UNREADABLE = re.compile(r"[?*□\ufffd\ue000-\uf8ff]")
 
 
@@ -250,6 +299,16 @@ def display_name(text: str) -> str:
     """Return the name for a screen: in characters if there are any, else in letters."""
     name = normalise_name(text)
     return name.ideographic or name.alphabetic
+
+
+def is_placeholder(text: str) -> bool:
+    """Say whether a name only says that nobody knows it, as of an unconscious patient."""
+    return display_name(text) in _NOBODY
+
+
+def names_a_newborn(text: str) -> bool:
+    """Say whether this is what a child is called before it has a name: 张丽之女, Baby^Of Zhang."""
+    return _OF_A_CHILD.search(_one_spelling(text).replace("^", " ")) is not None
 
 
 def _without_gaps(group: str) -> str:
@@ -323,14 +382,17 @@ def document_facts(document: Document) -> Demographics:
 def conflicts(known: Demographics, given: Demographics, document: Document | None) -> tuple[str, ...]:
     """Return what in `given` contradicts what is known of the person or the digits of the number.
 
-    The codes are `name_conflict`, `birth_date_conflict` and `sex_conflict`. What is missing contradicts
-    nothing, nor does a sex that is unknown or other, nor any spelling in letters: only another name in
+    The codes are `name_conflict`, `newborn_conflict`, `birth_date_conflict` and `sex_conflict`. A newborn often
+    comes under the mother's number: unless the birth date says otherwise, a child without a name is not the
+    person of an adult's document. Beside that, what is missing contradicts nothing, nor does a sex that is unknown or other, nor any spelling in letters: only another name in
     characters does (a traditional character is another character, and a human decides).
     """
     digits = document_facts(document) if document else Demographics()
     found = []
     if _is_other_name(known.name, given.name):
         found.append("name_conflict")
+    if given.name and names_a_newborn(given.name) and not _may_be_newborn(known, digits, given, document):
+        found.append("newborn_conflict")
     if given.birth_date and {known.birth_date, digits.birth_date} - {None, given.birth_date}:
         found.append("birth_date_conflict")
     if given.sex in ("male", "female") and {known.sex, digits.sex} & {"male", "female"} - {given.sex}:
@@ -338,6 +400,18 @@ def conflicts(known: Demographics, given: Demographics, document: Document | Non
     return tuple(found)
 
 
+def _may_be_newborn(
+    known: Demographics, digits: Demographics, given: Demographics, document: Document | None
+) -> bool:
+    if document is not None and document.id_type in _CHILDLIKE:
+        return True
+    if known.name and names_a_newborn(known.name):
+        return True
+    return given.birth_date is not None and given.birth_date in (known.birth_date, digits.birth_date)
+
+
 def _is_other_name(known: str | None, given: str | None) -> bool:
+    if is_placeholder(known or "") or is_placeholder(given or ""):
+        return False
     one, other = normalise_name(known or "").ideographic, normalise_name(given or "").ideographic
     return bool(one and other) and not _same_characters(one, other)

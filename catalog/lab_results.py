@@ -14,7 +14,7 @@ from catalog.context import Catalogue
 from catalog.lab_codes import Mapped, local_codes, loinc_codes, map_codes
 from catalog.records import ReportStatus
 from catalog.report_records import WITHDRAWN, LabValue
-from catalog.report_versions import KnownVersion, change, standing
+from catalog.report_versions import Change, KnownVersion, change, standing
 from catalog.tables import LocalCode, Result
 from catalog.tables_reports import Observation, Report, ReportVersion
 
@@ -42,7 +42,7 @@ def keep_values(
     added = _add_values(session, catalogue, report, versions[-1], values, earlier)
     before = _standing_by_result(earlier, versions[:-1])
     after = _standing_by_result([*earlier, *added], versions)
-    _restand(session, before, after)
+    _restand(session, catalogue, before, after)
 
 
 def value_version(observation: Observation, version: KnownVersion) -> Given:
@@ -146,7 +146,9 @@ def _standing(known: Sequence[Given], silent: Iterable[KnownVersion]) -> Given:
     return by_version[found.id] if found else known[-1]
 
 
-def _restand(session: Session, before: Mapping[int, Given], after: Mapping[int, Given]) -> None:
+def _restand(
+    session: Session, catalogue: Catalogue, before: Mapping[int, Given], after: Mapping[int, Given]
+) -> None:
     """Bring results in line with what stands now, and tell who relied on what stood before."""
     changed = {
         result_id: given
@@ -158,26 +160,27 @@ def _restand(session: Session, before: Mapping[int, Given], after: Mapping[int, 
         session,
         {i: given for i, given in changed.items() if i in before or given.version.status in WITHDRAWN},
     )
-    told: dict[str, set[int]] = {}
+    told: dict[Change, set[int]] = {}
     for result_id, given in changed.items():
         kind = _news(before.get(result_id), given)
         if kind is not None:
             told.setdefault(kind, set()).add(result_id)
     for kind, result_ids in told.items():
-        notices.note_reliance(session, result_ids, kind)
+        notices.notify(session, catalogue, result_ids, kind)
 
 
 def _bring_in_line(session: Session, standing_now: Mapping[int, Given]) -> None:
     if not standing_now:
         return
-    for result in session.scalars(select(Result).where(Result.id.in_(standing_now))):
+    query = select(Result).where(Result.id.in_(standing_now), Result.status.in_(("active", "withdrawn")))
+    for result in session.scalars(query):
         given = standing_now[result.id]
         result.status = "withdrawn" if given.version.status in WITHDRAWN else "active"
         result.exam_time = given.observation.observed_at
     session.flush()
 
 
-def _news(before: Given | None, after: Given) -> str | None:
+def _news(before: Given | None, after: Given) -> Change | None:
     """Return the kind of news for whoever relied on the value; the same value said again is none."""
     if before is None:
         return None

@@ -1,6 +1,6 @@
 """The books: savings, reversals and reinstatements in fen, and the monthly sums kept with them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from catalog import groups
 from catalog.context import Catalogue
 from catalog.items import ItemList
 from catalog.settlement import Examination, Recognition, Standing
@@ -31,15 +32,16 @@ COUNTERS: Final = (
 def settle(session: Session, catalogue: Catalogue, person_id: int) -> None:
     """Bring a person's ledger in line with his decisions and examinations, by new entries only.
 
-    The caller holds the person's lock (`people.lock`).
+    Those merged with him count as him. The caller holds the person's lock (`people.lock`).
     """
     session.flush()
-    decisions = _recognise_events(session, person_id)
+    people = groups.members(session, {person_id})
+    decisions = _recognise_events(session, people)
     if not decisions:
         return
     undone = _undone(session, decisions)
     recognitions = [_recognition(d, catalogue.items, undone.get(d.id)) for d in decisions]
-    standing = settle_person(recognitions, _examinations(session, person_id, decisions))
+    standing = settle_person(recognitions, _examinations(session, people, decisions))
     booked = _booked(session, [d.id for d in decisions])
     for decision in decisions:
         _post(session, catalogue, decision, standing[decision.id], booked.get(decision.id))
@@ -114,8 +116,8 @@ def _append(
     add_to_month(session, account_of(decision), money)
 
 
-def _recognise_events(session: Session, person_id: int) -> list[Decision]:
-    query = select(Decision).where(Decision.person_id == person_id, Decision.action == "recognise")
+def _recognise_events(session: Session, people: Collection[int]) -> list[Decision]:
+    query = select(Decision).where(Decision.person_id.in_(people), Decision.action == "recognise")
     return list(session.scalars(query.order_by(Decision.id)))
 
 
@@ -125,10 +127,14 @@ def _undone(session: Session, decisions: Iterable[Decision]) -> dict[int, int]:
     return {undone: by for undone, by in session.execute(query) if undone is not None}
 
 
-def _examinations(session: Session, person_id: int, decisions: Iterable[Decision]) -> list[Examination]:
+def _examinations(
+    session: Session, people: Collection[int], decisions: Iterable[Decision]
+) -> list[Examination]:
     hospitals = {decision.hospital_id for decision in decisions}
     query = select(Result).where(
-        Result.person_id == person_id, Result.status == "active", Result.hospital_id.in_(hospitals)
+        Result.person_id.in_(people),
+        Result.status.in_(("active", "erased")),
+        Result.hospital_id.in_(hospitals),
     )
     return [
         Examination(r.id, r.hospital_id, r.item_code, r.laterality, r.body_part, r.exam_time)

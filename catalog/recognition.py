@@ -1,7 +1,7 @@
 """The one operation: orders of a person → candidates with verdicts, kept as given."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry, report_views
+from catalog import audit, groups, ledger, people, registry, report_views, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
@@ -75,7 +75,8 @@ def check(
         asker = registry.institutions(session, [hospital])[hospital.id]
         asking = Asking(session, catalogue, asker, hospital.id, catalogue.clock(), request.urgency)
         person = people.find(session, catalogue, request.document)
-        answer, disclosed = _may_disclose(session, person, request)
+        everybody = groups.of_person(session, person) if person else frozenset()
+        answer, disclosed = _may_disclose(session, person, everybody, request)
         given = _answer(asking, request, person if disclosed else None, answer)
         _keep(asking, caller, request, person, given)
         if not still_wanted():
@@ -86,6 +87,7 @@ def check(
 def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
     """Return a check of the caller's hospital exactly as it was answered, with the decisions since.
 
+    Once the person has opted out of sharing it reads as if nothing had been found.
     Raises NotFound for another hospital's check: it looks like none.
     """
     with transaction(catalogue.engine) as session:
@@ -103,7 +105,16 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
             person_id=kept.person_id,
             check_id=str(check_id),
         )
-        return {**kept.given, "decisions": events}
+        given = kept.given
+        asked = groups.members(session, {kept.person_id}) if kept.person_id is not None else frozenset()
+        if not sharing.is_shared(session, asked):
+            given = _nothing_shown(given)
+        return {**given, "decisions": events}
+
+
+def _nothing_shown(given: dict[str, Any]) -> dict[str, Any]:
+    orders = [{**order, "candidates": []} for order in given["orders"]]
+    return {**given, "answer": COMPLETE, "patient": None, "orders": orders}
 
 
 def _event(decision: Decision) -> dict[str, Any]:
@@ -128,13 +139,15 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def _may_disclose(session: Session, person: Person | None, request: CheckRequest) -> tuple[str, bool]:
+def _may_disclose(
+    session: Session, person: Person | None, everybody: Collection[int], request: CheckRequest
+) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
-    if person is None or person.opted_out:
+    if person is None or not sharing.is_shared(session, everybody):
         return COMPLETE, False
     if conflicts(people.demographics(person), request.demographics, request.document):
         return INCOMPLETE, False
-    return (INCOMPLETE if people.held(session, person.id) else COMPLETE), True
+    return (INCOMPLETE if people.held(session, everybody) else COMPLETE), True
 
 
 def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer: str) -> dict[str, Any]:
@@ -157,11 +170,16 @@ def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer
 def _priors(asking: Asking, person: Person, orders: Iterable[Order]) -> list[_Known]:
     """Return every result of the person that could answer one of the orders."""
     wanted = set().union(*(order.answered_by for order in orders))
+    everybody = groups.of_person(asking.session, person)
     query = (
         select(Result, Study, Hospital)
         .join(Hospital, Hospital.id == Result.hospital_id)
         .outerjoin(Study, Study.id == Result.study_id)
-        .where(Result.person_id == person.id, Result.item_code.in_(wanted), Result.status != "superseded")
+        .where(
+            Result.person_id.in_(everybody),
+            Result.item_code.in_(wanted),
+            Result.status.in_(("active", "withdrawn")),
+        )
     )
     rows = asking.session.execute(query).tuples().all()
     hospitals = {hospital.id: hospital for _, _, hospital in rows}

@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -26,16 +25,6 @@ _LEVEL_WORDS: Final = {
     "municipality": "municipality",
     "district": "district",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRow:
-    """An application entity title and the hospital it sends for."""
-
-    ae_title: str
-    hospital_code: str
-    addresses: tuple[str, ...]
-    certificates: tuple[str, ...] = ()
 
 
 def hospital_by_code(session: Session, code: str) -> Hospital:
@@ -87,10 +76,11 @@ def add_peer(
     *,
     host: str = "",
     port: int = 0,
+    tls: bool = False,
 ) -> None:
     """Let an AE title send for a hospital, from anywhere or from the given networks only.
 
-    `host` and `port`, where it takes storage commitment reports, may also be given later or anew.
+    `host`, `port` and `tls`, where and how it takes storage commitment reports, may also be given later or anew.
 
     Raises InvalidInput for a title outside PS3.5 6.2 (1 to 16 printable ASCII characters, no backslash)
     or a malformed network or listening address, Conflict where another hospital has the title.
@@ -111,6 +101,7 @@ def add_peer(
         )
     if host or port:
         peer.host, peer.port = _listening_address(host, port)
+        peer.tls = tls
 
 
 def set_certificates(
@@ -128,20 +119,6 @@ def set_certificates(
             "证书指纹应为 64 位十六进制", "A fingerprint is 64 hex digits", field="certificate"
         )
     peer.certificates = sorted(set(fingerprints))
-
-
-def peers(session: Session) -> list[PeerRow]:
-    """Return every application entity that may send now."""
-    query = (
-        select(Peer.ae_title, Hospital.code, Peer.addresses, Peer.certificates)
-        .join(Hospital, Hospital.id == Peer.hospital_id)
-        .where(Peer.active, Hospital.active)
-        .order_by(Peer.ae_title)
-    )
-    return [
-        PeerRow(title, code, tuple(addresses), tuple(certificates))
-        for title, code, addresses, certificates in session.execute(query)
-    ]
 
 
 def find_region(session: Session, text: str) -> Region:

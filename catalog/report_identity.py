@@ -1,36 +1,66 @@
-"""Whose reports are: they follow their hospital's PatientID, as studies do, and are held where facts conflict."""
+"""Whose reports are: it follows from the claims on them and on their PatientID, as for studies (catalog.linking)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from catalog import groups, ledger, links
+from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
+from catalog.linking import Claim, Link, resolve
 from catalog.tables import Alias, Result
-from catalog.tables_reports import Observation, Report
+from catalog.tables_reports import Observation, Report, ReportHold
 
 
-def held(session: Session, person_id: int) -> bool:
-    """Say whether a report that claims to be this person's waits for a human."""
-    query = select(Report.id).where(Report.claimed_person_id == person_id, Report.identity == "doubtful")
-    return session.scalars(query.limit(1)).first() is not None
+def under(session: Session, key: links.AliasKey) -> list[Report]:
+    """Return the reports that carry a hospital's PatientID."""
+    hospital_id, kind, number = key
+    if kind != "PatientID":
+        return []
+    query = select(Report).where(Report.hospital_id == hospital_id, Report.patient_id == number)
+    return list(session.scalars(query.order_by(Report.id).with_for_update()))
 
 
-def follow_alias(session: Session, alias: Alias, known: Demographics) -> None:
-    """Give the unlinked reports of a PatientID to its person, or hold what contradicts `known`."""
-    for report in _reports_of(session, alias):
-        if report.identity != "unlinked":
-            continue
-        clash = conflicts(known, demographics(report), None)
-        if clash:
-            hold(session, [report], alias.person_id, clash)
-        else:
-            give(session, [report], alias.person_id)
+def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
+    """Return every report that is claimed for one of these people, by itself or by its PatientID."""
+    people = set(person_ids)
+    carried = select(Report.id).join(
+        Alias,
+        (Alias.hospital_id == Report.hospital_id)
+        & (Alias.kind == "PatientID")
+        & (Alias.number == Report.patient_id),
+    )
+    mine = or_(
+        Report.claimed_person_id.in_(people), Report.id.in_(carried.where(Alias.person_id.in_(people)))
+    )
+    return list(session.scalars(select(Report).where(mine).order_by(Report.id).with_for_update()))
 
 
-def hold_alias(session: Session, alias: Alias, claimant_id: int, reasons: tuple[str, ...]) -> None:
-    """Hold every report of a PatientID that two people claim, or that contradicts its person."""
-    hold(session, _reports_of(session, alias), claimant_id, reasons)
+def relink(session: Session, catalogue: Catalogue, reports: Iterable[Report]) -> None:
+    """Bring the link of each report, and of the laboratory results in it, in line with the claims on it.
+
+    The books of everybody concerned are settled.
+    """
+    session.flush()
+    touched: set[int] = set()
+    for report in reports:
+        before = report.person_id
+        if _apply(session, report, _resolve(session, report)):
+            touched |= {each for each in (before, report.person_id) if each is not None}
+    for person_id in sorted(groups.lock(session, touched) if touched else ()):
+        ledger.settle(session, catalogue, person_id)
+
+
+def hold(session: Session, report: Report, people: Collection[int], reasons: Collection[str]) -> None:
+    """Take a report from whoever had it until a human has looked; answers about `people` are incomplete."""
+    _apply(session, report, Link("doubtful", None, tuple(reasons), frozenset(people)))
+
+
+def held(session: Session, people: Collection[int]) -> bool:
+    """Say whether a report that may be of one of these people waits for a human."""
+    return bool(session.scalar(select(exists().where(ReportHold.person_id.in_(people)))))
 
 
 def demographics(report: Report) -> Demographics:
@@ -38,36 +68,27 @@ def demographics(report: Report) -> Demographics:
     return Demographics(name=report.patient_name or None, birth_date=report.birth_date, sex=report.sex)
 
 
-def give(session: Session, reports: Iterable[Report], person_id: int) -> None:
-    """Make these reports, and the laboratory results in them, this person's."""
-    _set(session, list(reports), "linked", person_id, person_id, ())
+def _resolve(session: Session, report: Report) -> Link:
+    own = [Claim(report.claimed_person_id, tuple(report.claim_reasons))] if report.claimed_person_id else []
+    numbers = links.number_claims(session, (report.hospital_id, "PatientID", report.patient_id))
+    people = links.people(session, (claim.person_id for claim in (*own, *numbers)))
+    said = demographics(report)
+    clashes = {each.id: conflicts(links.demographics(each), said, None) for each in people}
+    return resolve(own, [numbers], {each.id: each.group_id or each.id for each in people}, clashes)
 
 
-def hold(session: Session, reports: Iterable[Report], claimed_id: int, reasons: tuple[str, ...]) -> None:
-    """Take these reports from whoever had them until a human has looked."""
-    _set(session, list(reports), "doubtful", None, claimed_id, reasons)
-
-
-def _set(
-    session: Session,
-    reports: list[Report],
-    identity: str,
-    person_id: int | None,
-    claimed_id: int,
-    reasons: tuple[str, ...],
-) -> None:
-    for report in reports:
-        report.identity, report.person_id, report.claimed_person_id = identity, person_id, claimed_id
-        report.reasons = list(reasons)
+def _apply(session: Session, report: Report, link: Link) -> bool:
+    changed = (report.identity, report.person_id) != (link.identity, link.person_id)
+    if not changed and not link.concerned:
+        return False
+    report.identity, report.person_id, report.reasons = link.identity, link.person_id, list(link.reasons)
     session.flush()
-    measuring = [r.id for r in reports if r.category == "laboratory" and r.version_count]
-    if measuring:
-        measured = select(Observation.result_id).where(Observation.report_id.in_(measuring))
-        session.execute(update(Result).where(Result.id.in_(measured)).values(person_id=person_id))
-
-
-def _reports_of(session: Session, alias: Alias) -> list[Report]:
-    query = select(Report).where(
-        Report.hospital_id == alias.hospital_id, Report.patient_id == alias.patient_id
-    )
-    return list(session.scalars(query.order_by(Report.id).with_for_update()))
+    if changed and report.category == "laboratory" and report.version_count:
+        measured = select(Observation.result_id).where(Observation.report_id == report.id)
+        session.execute(update(Result).where(Result.id.in_(measured)).values(person_id=link.person_id))
+    gone = delete(ReportHold).where(ReportHold.report_id == report.id)
+    session.execute(gone.where(ReportHold.person_id.not_in(link.concerned)))
+    for person_id in sorted(link.concerned):
+        row = {"person_id": person_id, "report_id": report.id}
+        session.execute(insert(ReportHold).values(row).on_conflict_do_nothing())
+    return changed

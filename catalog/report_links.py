@@ -1,55 +1,52 @@
 """What a report belongs to: its person and its study, whichever of the three arrives last."""
 
-from typing import Final
-
-from sqlalchemy import or_, select, text
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from catalog import people, report_identity
+from catalog import groups, links, people, report_identity
 from catalog.context import Catalogue
 from catalog.identity import conflicts
+from catalog.linking import LINKED
 from catalog.report_records import ReportMessage
-from catalog.tables import Alias, Person, Study
+from catalog.tables import Study
 from catalog.tables_reports import Report
 
-_LOCK: Final = text("select pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
+def lock_meeting(session: Session, hospital_id: int, StudyInstanceUID: str, number: str = "") -> None:
+    """Let a study and its report, arriving at once, see each other: the second waits until the first is there.
 
-def lock_meeting(
-    session: Session, hospital_id: int, *, StudyInstanceUID: str, AccessionNumber: str, number: str = ""
-) -> None:
-    """Let a study and its report, arriving at once, see each other: the second waits until the first is there."""
-    keys = {
-        f"study:{StudyInstanceUID}" if StudyInstanceUID else "",
-        f"accession:{hospital_id}:{AccessionNumber}" if AccessionNumber else "",
-        f"report:{hospital_id}:{number}" if number else "",
-    }
-    for key in sorted(keys - {""}):
-        session.execute(_LOCK, {"key": key})
+    Meetings by a hospital's own numbers are kept by `people.hold_still`, which comes after this lock.
+    """
+    keys = [f"study:{StudyInstanceUID}"] if StudyInstanceUID else []
+    keys += [f"report:{hospital_id}:{number}"] if number else []
+    if keys:
+        locks = (func.pg_advisory_xact_lock(func.hashtextextended(key, 0)) for key in sorted(keys))
+        session.execute(select(*locks))
 
 
 def identify(session: Session, catalogue: Catalogue, report: Report, message: ReportMessage) -> None:
-    """Link a report that has no person yet by its document or its PatientID, or hold it."""
-    if report.identity == "doubtful" or (report.identity == "linked" and message.document is None):
+    """Keep what a report claims of its person, and bring everything under its numbers in line.
+
+    The caller holds the numbers and the person (`people.hold_still`).
+    """
+    if message.document is None:
+        report_identity.relink(session, catalogue, [report])
         return
-    if message.document is not None and message.PatientID:
-        people.link_patient(
-            session,
-            catalogue,
-            report.hospital_id,
-            message.PatientID,
-            message.document,
-            message.demographics,
-        )
-    elif message.document is not None:
-        person, clash = people.register(session, catalogue, message.document, message.demographics)
-        people.lock(session, {person.id})
-        if clash:
-            report_identity.hold(session, [report], person.id, clash)
-        else:
-            report_identity.give(session, [report], person.id)
-    elif message.PatientID:
-        _follow_known_alias(session, report)
+    person, clash = people.register(session, catalogue, message.document, message.demographics)
+    report.claimed_person_id, report.claim_reasons = person.id, list(clash)
+    keys: list[links.AliasKey] = []
+    if message.PatientID:
+        keys.append((report.hospital_id, "PatientID", message.PatientID))
+    if message.AccessionNumber and report.category == "imaging":
+        keys.append((report.hospital_id, "AccessionNumber", message.AccessionNumber))
+    news = [key for key in keys if links.claim_number(session, key, person.id, clash, "report")]
+    links.restate_numbers(session, news)
+    for key in news:
+        links.relink(session, catalogue, links.studies_under(session, key))
+    others = [each for key in news for each in report_identity.under(session, key)]
+    report_identity.relink(
+        session, catalogue, {report.id: report, **{each.id: each for each in others}}.values()
+    )
 
 
 def find_study(session: Session, catalogue: Catalogue, report: Report) -> None:
@@ -82,18 +79,6 @@ def join_waiting(session: Session, catalogue: Catalogue, study: Study) -> None:
         find_study(session, catalogue, report)
 
 
-def _follow_known_alias(session: Session, report: Report) -> None:
-    alias = session.get(Alias, (report.hospital_id, report.patient_id))
-    if alias is None:
-        return
-    people.lock(session, {alias.person_id})
-    if alias.state == people.LINKED:
-        person = session.get_one(Person, alias.person_id)
-        report_identity.follow_alias(session, alias, people.demographics(person))
-    else:
-        report_identity.hold(session, [report], alias.person_id, ("alias_doubtful",))
-
-
 def _by_uid(session: Session, report: Report) -> list[Study]:
     if not report.study_uid:
         return []
@@ -107,36 +92,40 @@ def _by_accession(session: Session, report: Report) -> list[Study]:
     query = select(Study).where(
         Study.hospital_id == report.hospital_id, Study.accession_number == report.accession_number
     )
-    return [study for study in session.scalars(query) if not _contradictions(report, study)]
+    return [study for study in session.scalars(query) if not _contradictions(session, report, study)]
 
 
 def _join(session: Session, catalogue: Catalogue, report: Report, study: Study) -> None:
-    contradictions = _contradictions(report, study)
+    contradictions = _contradictions(session, report, study)
     if contradictions:
         _hold(session, report, contradictions)
         return
-    report.study_id, report.reasons = study.id, []
+    report.study_id = study.id
+    report.reasons = report.reasons if report.identity == "doubtful" else []
     session.flush()
-    if report.person_id is not None and study.identity == people.UNLINKED:
-        people.lock(session, {report.person_id})
-        people.link_study_to(session, catalogue, study, session.get_one(Person, report.person_id))
+    claimed = report.claimed_person_id
+    if claimed is not None and report.identity == LINKED and study.identity == people.UNLINKED:
+        people.lock(session, {claimed})
+        links.claim_study(session, study, claimed, (), "report")
+        links.relink(session, catalogue, [study])
 
 
 def _hold(session: Session, report: Report, reasons: list[str]) -> None:
     """Leave a report unjoined; where it has a person, his answers are incomplete until a human has looked."""
     if report.person_id is not None:
-        report_identity.hold(session, [report], report.person_id, tuple(reasons))
+        report_identity.hold(session, report, {report.person_id}, reasons)
     else:
         report.reasons = reasons
 
 
-def _contradictions(report: Report, study: Study) -> list[str]:
+def _contradictions(session: Session, report: Report, study: Study) -> list[str]:
     if study.hospital_id != report.hospital_id:
         return ["study_of_another_hospital"]
-    found = list(conflicts(people.study_demographics(study), report_identity.demographics(report), None))
-    if report.person_id and study.person_id and report.person_id != study.person_id:
+    found = list(conflicts(links.study_demographics(study), report_identity.demographics(report), None))
+    both = report.person_id is not None and study.person_id is not None
+    one = both and study.person_id in groups.members(session, {report.person_id or 0})
+    if both and not one:
         found.append("study_of_another_person")
-    same_person = report.person_id is not None and report.person_id == study.person_id
-    if report.patient_id and study.patient_id and report.patient_id != study.patient_id and not same_person:
+    if report.patient_id and study.patient_id and report.patient_id != study.patient_id and not one:
         found.append("study_of_another_patient")
     return found

@@ -9,7 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, documents, lab_results, registry, reports
+from catalog import audit, documents, groups, lab_results, registry, reports, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -18,7 +18,7 @@ from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, in_order, standing
 from catalog.rules import HOSPITAL_ZONE
-from catalog.tables import Hospital, Person, Result, Study
+from catalog.tables import Hospital, Result, Study
 from catalog.tables_reports import Observation, Report, ReportAttachment, ReportShown
 from catalog.tables_reports import ReportVersion as VersionRow
 
@@ -162,10 +162,20 @@ def _readable(session: Session, caller: Caller, report_id: int) -> tuple[Report,
         owner = session.get_one(Study, report.study_id).person_id
     if report.hospital_id == hospital.id:
         return report, owner
-    shown = owner is not None and session.get(ReportShown, (hospital.id, owner, report.id)) is not None
-    if not shown or owner is None or session.get_one(Person, owner).opted_out:
+    if owner is None or not _was_shown(session, hospital.id, owner, report.id):
         raise _no_report()
     return report, owner
+
+
+def _was_shown(session: Session, hospital_id: int, owner: int, report_id: int) -> bool:
+    """Say whether a check of this hospital has shown a report of this person, who still lets it be shown."""
+    everybody = groups.members(session, {owner})
+    query = select(ReportShown.report_id).where(
+        ReportShown.hospital_id == hospital_id,
+        ReportShown.person_id.in_(everybody),
+        ReportShown.report_id == report_id,
+    )
+    return bool(session.scalars(query.limit(1)).first()) and sharing.is_shared(session, everybody)
 
 
 def _issuer(session: Session, report: Report) -> dict[str, str]:

@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, lab_results, ledger, notices, people, report_links
+from catalog import audit, erasures, groups, lab_results, ledger, notices, people, report_links
 from catalog.context import Caller, Catalogue
 from catalog.errors import Conflict, InvalidInput
 from catalog.records import ReportStatus
 from catalog.report_records import ReportMessage, check_message, content_digest
-from catalog.report_versions import KnownVersion, change, number_of, standing
-from catalog.tables import Hospital, Result, Study
+from catalog.report_versions import Change, KnownVersion, change, number_of, standing
+from catalog.tables import Hospital, Person, Result, Study
 from catalog.tables_reports import Report, ReportAttachment, ReportVersion
 
 
@@ -36,12 +36,16 @@ def take(
     `report_of_another_kind`) where the number belongs to another report.
     """
     check_message(message, catalogue.clock())
-    report_links.lock_meeting(
+    report_links.lock_meeting(session, hospital.id, message.StudyInstanceUID, message.number)
+    if message.StudyInstanceUID:
+        erasures.refuse_erased(session, message.StudyInstanceUID)
+    people.hold_still(
         session,
+        catalogue,
         hospital.id,
-        StudyInstanceUID=message.StudyInstanceUID,
+        message.document,
+        PatientID=message.PatientID,
         AccessionNumber=message.AccessionNumber,
-        number=message.number,
     )
     report = _claim(session, hospital, message)
     versions = _versions(session, report)
@@ -51,7 +55,7 @@ def take(
     if same is not None:
         return Taken(report.id, same.id, made=False, stands=report.standing_version_id == same.id)
     version = _add_version(session, catalogue, caller, report, message)
-    certain = report.identity == people.LINKED and message.PatientID in ("", report.patient_id)
+    certain = report.identity == people.LINKED and (message.PatientID or "") in ("", report.patient_id)
     _learn(report, message)
     if not certain:
         report_links.identify(session, catalogue, report, message)
@@ -108,12 +112,18 @@ def standing_versions(
 ) -> list[tuple[KnownVersion, ReportVersion, Report]]:
     """Return the standing version of every report of these studies.
 
+    A report whose person is in doubt, or another than the study's, is none of them.
     What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
     """
+    mine, theirs = aliased(Person), aliased(Person)
+    one_person = func.coalesce(mine.group_id, mine.id) == func.coalesce(theirs.group_id, theirs.id)
     query = (
         select(ReportVersion, Report)
         .join(Report, Report.standing_version_id == ReportVersion.id)
-        .where(Report.study_id.in_(list(study_ids)))
+        .join(Study, Study.id == Report.study_id)
+        .outerjoin(mine, mine.id == Report.person_id)
+        .outerjoin(theirs, theirs.id == Study.person_id)
+        .where(Report.study_id.in_(list(study_ids)), or_(Report.identity == people.UNLINKED, one_person))
     )
     return [(known(row), row, report) for row, report in session.execute(query).tuples()]
 
@@ -164,7 +174,7 @@ def _check_patient(session: Session, catalogue: Catalogue, report: Report, messa
     claimed = report.person_id or report.claimed_person_id
     if message.document is not None and claimed is not None:
         person = people.find(session, catalogue, message.document)
-        other_person = person is None or person.id != claimed
+        other_person = person is None or person.id not in groups.members(session, {claimed})
     if other_id or other_person:
         raise Conflict(
             "该报告编号已用于另一患者的报告",
@@ -254,11 +264,11 @@ def _restand(
     if report.category == "laboratory":
         lab_results.keep_values(session, catalogue, report, versions, message.values)
     elif after is not None and after != before:
-        _tell(session, report, change(before.status if before else None, after.status))
+        _tell(session, catalogue, report, change(before.status if before else None, after.status))
 
 
-def _tell(session: Session, report: Report, kind: str | None) -> None:
+def _tell(session: Session, catalogue: Catalogue, report: Report, kind: Change | None) -> None:
     if kind is None or report.study_id is None:
         return
     query = select(Result.id).where(Result.study_id == report.study_id)
-    notices.note_reliance(session, session.scalars(query).all(), kind)
+    notices.notify(session, catalogue, session.scalars(query).all(), kind)

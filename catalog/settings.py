@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from catalog.errors import InvalidInput
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "huren"
     s3_region: str = "us-east-1"
+    folder_wait_seconds: float = Field(default=30.0, ge=0)  # for another process to leave the data folder
 
     def s3_access(self) -> S3Access | None:
         """Return the named object store, or None where the embedded one is to be used.

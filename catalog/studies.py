@@ -9,11 +9,11 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, ledger, people, registry, report_links, reports, results
+from catalog import audit, erasures, ledger, people, registry, report_links, reports, results
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
-from catalog.identity import Demographics, find_national_id, sex_from_dicom
+from catalog.identity import NATIONAL_ID, Demographics, Document, find_national_id, sex_from_dicom
 from catalog.instance_index import hash_instances
 from catalog.records import PackRecord, StudyHeader
 from catalog.tables import Conflict, Hospital, Pack, Result, Study
@@ -75,21 +75,20 @@ def register_pack(catalogue: Catalogue, record: PackRecord, *, expected_revision
     """
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, record.hospital_code)
-        report_links.lock_meeting(
-            session,
-            hospital.id,
-            StudyInstanceUID=record.header.StudyInstanceUID,
-            AccessionNumber=record.header.AccessionNumber,
-        )
+        report_links.lock_meeting(session, hospital.id, record.header.StudyInstanceUID)
+        national_id = find_national_id(record.header.identifiers, people.today_of(catalogue))
+        _hold_still(session, catalogue, hospital.id, record.header, national_id)
         study = _claim_study(session, hospital, record)
+        erasures.refuse_erased(session, study.uid)
         if _is_registered(session, record.key):
             return False
         if study.revision != expected_revision:
             raise ConflictError("检查已更新,须重新比对", "The study has moved on", code="study_moved")
         _add_pack(session, study, hospital, record, "archive")
         _grow(session, study, record)
-        _identify(session, catalogue, study, record.header)
-        results.map_results(session, catalogue.items, study)
+        people.link_study(session, catalogue, study, national_id, _told(record.header))
+        if not study.withdrawn:
+            results.map_results(session, catalogue.items, study)
         report_links.join_waiting(session, catalogue, study)
         caller = Caller(record.calling_ae, _SHIPPER, record.hospital_code)
         reports.take_documents(session, catalogue, caller, study, record.reports)
@@ -238,16 +237,20 @@ def _facts(header: StudyHeader) -> dict[str, Any]:
     }
 
 
-def _identify(session: Session, catalogue: Catalogue, study: Study, header: StudyHeader) -> None:
-    if study.identity == people.DOUBTFUL:
-        return
-    given = Demographics(
+def _hold_still(
+    session: Session, catalogue: Catalogue, hospital_id: int, header: StudyHeader, national_id: str | None
+) -> None:
+    document = Document(NATIONAL_ID, national_id) if national_id else None
+    numbers = {"PatientID": header.PatientID, "AccessionNumber": header.AccessionNumber}
+    people.hold_still(session, catalogue, hospital_id, document, **numbers)
+
+
+def _told(header: StudyHeader) -> Demographics:
+    return Demographics(
         name=header.PatientName or None,
         birth_date=header.PatientBirthDate,
         sex=sex_from_dicom(header.PatientSex),
     )
-    national_id = find_national_id(header.identifiers, people.today_of(catalogue))
-    people.link_study(session, catalogue, study, national_id, given)
 
 
 def _settle(session: Session, catalogue: Catalogue, study: Study) -> None:

@@ -101,6 +101,7 @@ class Peer(Base):
     certificates: Mapped[list[str]] = mapped_column(server_default="{}")
     host: Mapped[str | None]
     port: Mapped[int | None] = mapped_column(Integer)
+    tls: Mapped[bool] = mapped_column(server_default="false")  # how it listens
     active: Mapped[bool] = mapped_column(server_default="true")
 
 
@@ -182,7 +183,10 @@ class Price(Base):
 
 
 class Person(Base):
-    """A person: a document type and the keyed hash of its number; the number itself is encrypted."""
+    """A person: a document type and the keyed hash of its number; the number itself is encrypted.
+
+    `group_id` is shared by people whom a curator merged (catalog.groups); empty for everybody else.
+    """
 
     __tablename__ = "person"
     __table_args__ = (UniqueConstraint("id_type", "number_hash"),)
@@ -194,18 +198,33 @@ class Person(Base):
     birth_date: Mapped[date | None]
     sex: Mapped[Sex] = mapped_column(Text)
     opted_out: Mapped[bool] = mapped_column(server_default="false")
+    group_id: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Alias(Base):
-    """A hospital's own PatientID for a person; two hospitals' PatientIDs are never joined."""
+    """A claim: a number of one hospital's own, PatientID or AccessionNumber, stands for this person.
+
+    Two hospitals' numbers are never joined. `reasons` say what speaks against the claim, `ruling` what a curator
+    said of it; `state` follows from all claims on the number (catalog.linking).
+    """
 
     __tablename__ = "alias"
-    __table_args__ = (Index("ix_alias_person_id", "person_id"),)
+    __table_args__ = (
+        CheckConstraint("kind in ('PatientID', 'AccessionNumber')", name="kind"),
+        CheckConstraint("state in ('linked', 'doubtful', 'unlinked')", name="state"),
+        CheckConstraint("ruling in ('accepted', 'rejected')", name="ruling"),
+        Index("ix_alias_person_id", "person_id"),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
-    patient_id: Mapped[str] = mapped_column(primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[str] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
     state: Mapped[str]
+    source: Mapped[str]
+    reasons: Mapped[list[str]] = mapped_column(server_default="{}")
+    ruling: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -216,6 +235,7 @@ class Study(Base):
     __table_args__ = (
         CheckConstraint("identity in ('linked', 'doubtful', 'unlinked')", name="identity"),
         Index("ix_study_hospital_patient", "hospital_id", "patient_id"),
+        Index("ix_study_hospital_accession", "hospital_id", "accession_number"),
         Index("ix_study_person_id", "person_id"),
     )
     id: Mapped[int] = _id()
@@ -292,13 +312,12 @@ class Conflict(Base):
 
 
 class IdentityHold(Base):
-    """A study that may be this person's and is held for a human; while it is open, answers are incomplete."""
+    """A study that may be this person's and is held for a human; while it is, answers are incomplete."""
 
     __tablename__ = "identity_hold"
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
     reasons: Mapped[list[str]]
-    state: Mapped[str] = mapped_column(server_default="open")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -307,7 +326,7 @@ class Result(Base):
 
     __tablename__ = "result"
     __table_args__ = (
-        CheckConstraint("status in ('active', 'superseded', 'withdrawn')", name="status"),
+        CheckConstraint("status in ('active', 'superseded', 'withdrawn', 'erased')", name="status"),
         Index("ix_result_person_item_time", "person_id", "item_code", text("exam_time desc")),
         Index("ix_result_study_id", "study_id"),
     )

@@ -1,4 +1,4 @@
-"""The tables of reports: versions, laboratory values, attachments, who was shown what, and who must be told."""
+"""The tables of reports: versions, laboratory values, attachments, what is held, who was shown what; HL7 senders."""
 
 from datetime import date, datetime
 
@@ -17,8 +17,8 @@ def _id() -> Mapped[int]:
 class Report(Base):
     """A report of one hospital; it waits until the study it names is there.
 
-    `claimed_person_id` is whose it says it is while `identity` is doubtful; `reasons` say why, or why it has
-    no study. `standing_version_id` counts, as version `standing_number` of `version_count`.
+    `claimed_person_id` is whose it says it is, `claim_reasons` what speaks against that; `reasons` say why it
+    is held, or has no study. `standing_version_id` counts, as version `standing_number` of `version_count`.
     """
 
     __tablename__ = "report"
@@ -46,6 +46,7 @@ class Report(Base):
     sex: Mapped[Sex] = mapped_column(Text)
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     claimed_person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    claim_reasons: Mapped[list[str]] = mapped_column(server_default="{}")
     identity: Mapped[str] = mapped_column(server_default="unlinked")
     reasons: Mapped[list[str]] = mapped_column(server_default="{}")
     standing_version_id: Mapped[int | None] = mapped_column(
@@ -135,18 +136,14 @@ class ReportShown(Base):
     first_shown_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class Notice(Base):
-    """News for a hospital about a prior it relied on in a decision."""
+class ReportHold(Base):
+    """A report that may be this person's and is held for a human; while it is, answers are incomplete."""
 
-    __tablename__ = "notice"
-    __table_args__ = (Index("ix_notice_hospital_id", "hospital_id", "id"),)
-    id: Mapped[int] = _id()
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
-    decision_id: Mapped[int] = mapped_column(ForeignKey("decision.id"))
-    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
-    kind: Mapped[str]
+    __tablename__ = "report_hold"
+    __table_args__ = (Index("ix_report_hold_report_id", "report_id"),)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    read_at: Mapped[datetime | None]
 
 
 class Hl7Peer(Base):

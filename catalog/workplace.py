@@ -5,19 +5,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from catalog import schema
+from catalog import folders, schema
 from catalog.clock import open_clock
 from catalog.context import Catalogue
 from catalog.db import open_engine, transaction
 from catalog.embedded import Embedded, Services, open_services
 from catalog.errors import HurenError
 from catalog.items import load_item_list
-from catalog.objects import ObjectStore
 from catalog.reasons import load_reasons
 from catalog.reference import load_reference_data
 from catalog.settings import Settings
 from catalog.vault import open_vault
+
+if TYPE_CHECKING:
+    from catalog.objects import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +36,17 @@ class Workplace:
     @property
     def spool_dir(self) -> Path:
         """Return where received packs wait."""
-        return self.data_dir / "spool"
+        return folders.spool_dir(self.data_dir)
 
     @property
     def run_dir(self) -> Path:
         """Return where running processes leave what others read: peers, counters, ports."""
-        return self.data_dir / "run"
+        return folders.run_dir(self.data_dir)
 
-    def open_store(self, *, workers: int = 4) -> ObjectStore:
+    def open_store(self, *, workers: int = 4) -> "ObjectStore":
         """Return a client of the object store; nothing is asked of it yet."""
+        from catalog.objects import ObjectStore  # a command that asks no store is not to wait for its library
+
         if self.services.s3 is None:
             raise HurenError("未打开对象存储", "The object store was not opened")
         return ObjectStore(self.services.s3, workers=workers)

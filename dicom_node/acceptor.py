@@ -8,14 +8,15 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from dicom_node.admission import Admission
 from dicom_node.association import Association, Node
+from dicom_node.commitment_asked import LateDesk
 from dicom_node.counters import Counters
+from dicom_node.gate import Gate
 from dicom_node.peers import PeerDirectory
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
@@ -25,10 +26,15 @@ _LOG = logging.getLogger("huren.dicom_node")
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 2.0
 _RECOVERY_SECONDS = 60.0
-_BACKLOG = 512
+_BACKLOG = (
+    4096  # the kernel cuts it to net.core.somaxconn; a full queue costs a good peer seconds (SYN again)
+)
 _COURTESY_TICKS, _COURTESY_SECONDS = 10, 0.001
-# Connections over the limit still get an answer with a reason, as long as there are not absurdly many of them.
+_RUSH = 16  # so many connections within a tick are a crowd, taken as fast as possible
+# Connections over the limit still get an answer with a reason, as long as there are not absurdly many of them;
+# of one address fewer, or its crowd would leave no room for a good peer's connection.
 _ANSWERED_OVER_LIMIT = 64
+_ANSWERED_OVER_ADDRESS_LIMIT = 16
 
 
 def listen(settings: NodeSettings, port: int | None = None) -> socket.socket:
@@ -79,13 +85,13 @@ def serve(
     on_ready: Callable[[int], None] | None = None,
     shared_listener: socket.socket | None = None,
     shared_tls_listener: socket.socket | None = None,
-    catalogue: Engine | None = None,
+    database_url: str = "",
 ) -> None:
     """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
 
-    `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics.
-    The shared listeners are ones that other workers accept from too; with a certificate in the settings
-    associations are taken over TLS on a second port. Without a catalogue no commitment can be asked for.
+    `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics,
+    refusals for the audit to `run_root`/refusals. The shared listeners are ones that other workers accept from too; with a certificate in the settings
+    associations are taken over TLS on a second port. Without a database no commitment can be asked for.
 
     Raises:
         OSError: the address, the spool or the run directory cannot be had.
@@ -96,9 +102,13 @@ def serve(
     spool = open_spool(settings, spool_root)
     spool.recover()
     admission = open_admission(settings, run_root / "associations")
+    counters = Counters()
+    gate = Gate(directory, settings, run_root, counters)
     if shared_listener is None:
         admission.clear()
-    node = Node(settings, directory, spool, admission, Counters(), stop, catalogue)
+        gate.clear()
+    desk = LateDesk(database_url, counters) if database_url else None
+    node = Node(settings, gate, spool, admission, counters, stop, desk)
     others = settings.workers - 1 if shared_listener else 0
     listener = shared_listener or listen(settings)
     tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None
@@ -117,6 +127,9 @@ def serve(
         for opened in (listener, tls_listener):
             if opened is not None:
                 opened.close()
+        if desk is not None:
+            desk.close()
+        gate.close()
         admission.close()
 
 
@@ -141,9 +154,12 @@ class Acceptor:
         self._others = others
         self._tls = tls
         self._live: dict[Association, threading.Thread] = {}
+        self._from: Counter[str] = Counter()  # address → how many of the live ones
         self._lock = threading.Lock()
         self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        now = time.monotonic()
+        now = self._tick_began = time.monotonic()
+        self._accepted = 0  # since the tick began
+        self._was_rush = False  # in the tick before
         self._housekeeping_at, self._recovery_at = now + _HOUSEKEEPING_SECONDS, now + _RECOVERY_SECONDS
 
     def run(self) -> None:
@@ -162,14 +178,26 @@ class Acceptor:
 
     def _is_least_busy(self) -> bool:
         """Leave a connection for a moment to the workers that have fewer; `False` once they had their chance."""
+        if self._is_rush():
+            return True
         for _ in range(_COURTESY_TICKS):
-            elsewhere = self._node.admission.count() - len(self._live)
-            if len(self._live) * self._others <= elsewhere:
+            own, elsewhere = self._node.admission.shares()
+            with self._lock:
+                own += sum(1 for association in self._live if not association.is_placed)
+            if own * self._others <= elsewhere:
                 return True
             time.sleep(_COURTESY_SECONDS)
         return False
 
+    def _is_rush(self) -> bool:
+        now = time.monotonic()
+        if now - self._tick_began > _TICK_SECONDS:
+            self._was_rush = self._accepted >= _RUSH
+            self._tick_began, self._accepted = now, 0
+        return self._was_rush or self._accepted >= _RUSH
+
     def _accept(self) -> None:
+        self._accepted += 1
         try:
             sock, address = self._listener.accept()
         except (BlockingIOError, ConnectionError):
@@ -187,29 +215,40 @@ class Acceptor:
             sock.close()
 
     def _start(self, sock: socket.socket, address: str) -> None:
-        if len(self._live) >= self._node.settings.max_associations + _ANSWERED_OVER_LIMIT:
+        if self._is_flooded(address):
             self._node.counters.add("associations", "refused:flood")
             sock.close()
             return
         association = Association(sock, address, self._node, self._tls)
-        thread = threading.Thread(target=self._live_out, args=(association,), daemon=True)
+        thread = threading.Thread(target=self._live_out, args=(association, address), daemon=True)
         with self._lock:
             self._live[association] = thread
+            self._from[address] += 1
         try:
             thread.start()
         except RuntimeError:
-            self._forget(association)
+            self._forget(association, address)
             raise
 
-    def _live_out(self, association: Association) -> None:
+    def _is_flooded(self, address: str) -> bool:
+        settings = self._node.settings
+        return (
+            self._from[address] >= settings.max_associations_per_address + _ANSWERED_OVER_ADDRESS_LIMIT
+            or len(self._live) >= settings.max_associations + _ANSWERED_OVER_LIMIT
+        )
+
+    def _live_out(self, association: Association, address: str) -> None:
         try:
             association.run()
         finally:
-            self._forget(association)
+            self._forget(association, address)
 
-    def _forget(self, association: Association) -> None:
+    def _forget(self, association: Association, address: str) -> None:
         with self._lock:
             self._live.pop(association, None)
+            self._from[address] -= 1
+            if not self._from[address]:
+                del self._from[address]
 
     def _refuse_for_want_of_descriptors(self, error: OSError) -> None:
         # The connection at the head of the queue would wake us for ever: the spare descriptor lets us close it.
@@ -238,8 +277,9 @@ class Acceptor:
             return
         try:
             self._node.counters.write(self._metrics)
+            self._node.gate.write()
         except OSError as error:
-            _LOG.error("the counters cannot be written: %s", error.strerror)
+            _LOG.error("counters or refusals cannot be written: %s", error.strerror)
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._node.settings.drain_seconds

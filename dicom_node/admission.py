@@ -1,16 +1,13 @@
 """How many associations at once: in total, per address, per hospital, counted over all workers of a node."""
 
-import fcntl
 import hashlib
-import mmap
 import os
 import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from catalog.errors import Unavailable
+from dicom_node.shared_table import SharedTable
 
 _SLOT = struct.Struct("=QQQ")  # pid, address key, hospital key
 
@@ -24,12 +21,8 @@ class Admission:
 
     def __init__(self, path: Path, *, total: int, per_address: int, per_hospital: int) -> None:
         self._limits = (total, per_address, per_hospital)
-        self._thread_lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-        if os.fstat(self._fd).st_size < total * _SLOT.size:
-            os.ftruncate(self._fd, total * _SLOT.size)
-        self._table = mmap.mmap(self._fd, total * _SLOT.size)
+        self._shared = SharedTable(path, total * _SLOT.size)
+        self._table = self._shared.data
         self._pid = os.getpid()
 
     def enter(self, address: str) -> "Place":
@@ -38,10 +31,10 @@ class Admission:
         Raises:
             Unavailable: the limit in total (`limit_total`) or of the address (`limit_address`) is reached.
         """
-        total, per_address, _ = self._limits
+        per_address = self._limits[1]
         key = _key(address)
-        with self._locked():
-            slots = list(_SLOT.iter_unpack(self._table[: total * _SLOT.size]))
+        with self._shared.locked():
+            slots = list(self._slots())
             free = next((number for number, slot in enumerate(slots) if slot[0] == 0), None)
             if free is None:
                 raise _limit("limit_total")
@@ -57,47 +50,42 @@ class Admission:
             Unavailable: the hospital's limit (`limit_hospital`) is reached.
         """
         key = _key(hospital)
-        with self._locked():
-            slots = _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size])
-            if sum(1 for slot in slots if slot[0] and slot[2] == key) >= self._limits[2]:
+        with self._shared.locked():
+            if sum(1 for slot in self._slots() if slot[0] and slot[2] == key) >= self._limits[2]:
                 raise _limit("limit_hospital")
             _SLOT.pack_into(self._table, number * _SLOT.size, self._pid, address_key, key)
 
     def leave(self, number: int) -> None:
         """Give a place back."""
-        with self._locked():
+        with self._shared.locked():
             _SLOT.pack_into(self._table, number * _SLOT.size, 0, 0, 0)
 
     def forget(self, pid: int) -> None:
         """Free the places of a process that has died."""
-        with self._locked():
+        with self._shared.locked():
             for number in range(self._limits[0]):
                 if _SLOT.unpack_from(self._table, number * _SLOT.size)[0] == pid:
                     _SLOT.pack_into(self._table, number * _SLOT.size, 0, 0, 0)
 
     def clear(self) -> None:
         """Free every place; for a node that has the table to itself."""
-        with self._locked():
-            self._table[:] = bytes(len(self._table))
+        self._shared.clear()
 
     def count(self) -> int:
         """Give the number of places taken."""
-        return sum(1 for slot in _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size]) if slot[0])
+        return sum(1 for slot in self._slots() if slot[0])
+
+    def shares(self) -> tuple[int, int]:
+        """Give the number of places this process has, and that of the others together."""
+        own = sum(1 for slot in self._slots() if slot[0] == self._pid)
+        return own, self.count() - own
+
+    def _slots(self) -> Iterator[tuple[int, ...]]:
+        return _SLOT.iter_unpack(self._table[: self._limits[0] * _SLOT.size])
 
     def close(self) -> None:
         """Unmap the table."""
-        self._table.close()
-        os.close(self._fd)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # The kernel drops a file lock with the process that held it, so a killed worker never blocks the others.
-        with self._thread_lock:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+        self._shared.close()
 
 
 class Place:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from catalog import registry, studies
+from catalog import erasures, registry, studies
 from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, IntegrityFault, NotFound, ObjectStoreDown
@@ -106,8 +106,13 @@ class Archive:
             self._spool.quarantine(pack, reason)
             self._count("quarantined", len(found))
             return
-        self._put_aside(index, [one for one in found if isinstance(one, UnreadableInstance)])
-        for part in _parts(index, [one for one in found if isinstance(one, ReadInstance)]):
+        self._put_unreadable_aside(index, [one for one in found if isinstance(one, UnreadableInstance)])
+        parts = _parts(index, [one for one in found if isinstance(one, ReadInstance)])
+        erased = erasures.erased_among(self._catalogue, {part.StudyInstanceUID for part in parts})
+        for part in parts:
+            if part.StudyInstanceUID in erased:
+                self._put_aside(index, [one.member for one in part.instances], "study_erased")
+                continue
             with self._study_lock(part.StudyInstanceUID):
                 self._keep_part(part)
         if self.receipts.read(index.pack_id) is None:  # nothing in it needs an object of its own
@@ -122,13 +127,15 @@ class Archive:
         """Packs of one study go one after the other: each would only find that the study has moved."""
         return self._study_locks[hash(StudyInstanceUID) % _STUDY_LOCKS]
 
-    def _put_aside(self, index: PackIndex, unreadable: Sequence[UnreadableInstance]) -> None:
+    def _put_unreadable_aside(self, index: PackIndex, unreadable: Sequence[UnreadableInstance]) -> None:
         for reason in dict.fromkeys(one.reason for one in unreadable):
-            members = [one.member for one in unreadable if one.reason == reason]
-            path = write_pack(self._work, f"{index.pack_id}-{reason}", index, members)
-            status = path.stat()
-            self._spool.quarantine(PackFile(path, path.stem, status.st_size, status.st_mtime), reason)
-            self._count("quarantined", len(members))
+            self._put_aside(index, [one.member for one in unreadable if one.reason == reason], reason)
+
+    def _put_aside(self, index: PackIndex, members: Sequence[Member], reason: str) -> None:
+        path = write_pack(self._work, f"{index.pack_id}-{reason}", index, members)
+        status = path.stat()
+        self._spool.quarantine(PackFile(path, path.stem, status.st_size, status.st_mtime), reason)
+        self._count("quarantined", len(members))
 
     def _keep_part(self, part: _Part) -> None:
         for round_left in reversed(range(_ROUNDS)):

@@ -13,9 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
-
-from sqlalchemy import Engine
+from dataclasses import dataclass, field
 
 from catalog.errors import NotAllowed, Unavailable
 from dicom_node.admission import Admission, Place
@@ -32,8 +30,10 @@ from dicom_node.command import (
     decode_command,
     encode_response,
 )
-from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments
+from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments, Desk
 from dicom_node.counters import Counters
+from dicom_node.gate import Gate
+from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
 from dicom_node.negotiation import ACCEPTED, STORAGE_COMMITMENT, negotiate
 from dicom_node.pack import PackIndex
@@ -61,7 +61,7 @@ from dicom_node.pdu import (
     encode_associate_rj,
     encode_command,
 )
-from dicom_node.peers import Peer, PeerDirectory
+from dicom_node.peers import Peer
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.storage import Reception, Storing
@@ -76,15 +76,16 @@ _OVER_LIMIT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every association of a worker shares; `catalogue` is where commitments are asked for, if anywhere."""
+    """What every association of a worker shares; `desk` is where commitments are asked for, if anywhere."""
 
     settings: NodeSettings
-    directory: PeerDirectory
+    gate: Gate
     spool: Spool
     admission: Admission
     counters: Counters
     stopping: threading.Event
-    catalogue: Engine | None = None
+    desk: Desk | None = None
+    hasher: Hasher = field(default_factory=Hasher)
 
 
 class Rejection(Exception):
@@ -112,6 +113,7 @@ class Association:
     ) -> None:
         settings = node.settings
         self.waiting = False  # between messages, so it may be cut when the node goes down
+        self.is_placed = False  # the table of associations knows of it, or has no room
         self._node = node
         self._address = address
         self._tls = tls
@@ -173,8 +175,10 @@ class Association:
             return self._serve_messages()
         except Rejection as rejection:
             _LOG.warning("rejected %s from %s: %s", self._calling, self._address, rejection.label)
+            outcome = f"rejected:{rejection.label}"
+            self._node.gate.note(outcome, self._address, self._calling)
             self._end_with(rejection.pdu)
-            return f"rejected:{rejection.label}"
+            return outcome
         except MalformedPDU as error:
             _LOG.warning("aborting %s from %s: %s", self._calling, self._address, error)
             self._end_with(encode_abort(error.source, error.reason))
@@ -185,7 +189,9 @@ class Association:
             return "aborted:too_slow"
         except _NoHandshake as failure:
             _LOG.warning("no TLS with %s: %s", self._address, failure)
-            return "refused:tls_handshake"
+            outcome = f"refused:tls_{'certificate' if 'certificate' in str(failure) else 'handshake'}"
+            self._node.gate.note(outcome, self._address, self._calling)
+            return outcome
         except ConnectionLost:
             if self._node.stopping.is_set():
                 self._end_with(encode_abort(2, 0))
@@ -235,6 +241,8 @@ class Association:
             self._place = self._node.admission.enter(self._address)
         except Unavailable as limit:
             return limit.code
+        finally:
+            self.is_placed = True
         return ""
 
     def _admit(self, request: AssociateRequest) -> Peer:
@@ -243,16 +251,17 @@ class Association:
             raise Rejection(1, 2, 2, "protocol_version")
         if request.application_context != APPLICATION_CONTEXT:
             raise Rejection(1, 1, 2, "application_context")
-        if ae_text(request.called) not in self._node.settings.called_ae_titles:
-            raise Rejection(1, 1, 7, "called_ae_unknown")
         if self._node.stopping.is_set():
             raise Rejection(2, 3, 1, "stopping")
         try:
-            peer = self._node.directory.find(self._calling, self._address, self._certificate)
+            peer = self._node.gate.find(self._calling, self._address, self._certificate)
         except NotAllowed as refusal:
             raise Rejection(1, 1, 3, refusal.code) from None
         except Unavailable:
             raise Rejection(2, 3, 1, "registry_unavailable") from None
+        if ae_text(request.called) not in self._node.settings.called_ae_titles:
+            # Only now: to a stranger every called title must look alike, or ours could be guessed.
+            raise Rejection(1, 1, 7, "called_ae_unknown")
         try:
             if self._place is not None:
                 self._place.claim(peer.hospital_code)
@@ -278,8 +287,8 @@ class Association:
             peer_address=self._address,
             received="",
         )
-        self._intake = self._node.spool.intake(origin)
-        self._commitments = Commitments(self._node.catalogue, peer.hospital_code, self._calling)
+        self._intake = self._node.spool.intake(origin, self._node.hasher)
+        self._commitments = Commitments(self._node.desk, peer.hospital_code, self._calling)
         self._wire.send(encode_associate_ac(request, answers, roles, self._node.settings.max_pdu_bytes))
 
     # Sta6: messages
@@ -363,6 +372,7 @@ class Association:
         reception = self._reception_of(context_id, request)
         if request.has_dataset:
             self._reception = reception
+            self._wire.recall = reception.recall
         else:
             self._answer(reception, 0)
 
@@ -393,8 +403,9 @@ class Association:
         for piece in self._wire.stream(length):
             reception.write(piece)
         if is_last:
-            self._reception = None
-            self._answer(reception, reception.finish())
+            stored_bytes = reception.finish()
+            self._reception = self._wire.recall = None
+            self._answer(reception, stored_bytes)
 
     def _answer(self, reception: Reception, stored_bytes: int) -> None:
         response = encode_response(reception.request, reception.status, reception.comment)

@@ -1,54 +1,23 @@
-"""Commands of the DICOM side: receive, ship, send."""
+"""`huren ship`: archive what was received, decide commitments, audit refusals."""
 
 import threading
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
-from catalog.logs import set_up_logging
 from catalog.objects import ObjectStore
 from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import Committer
-from dicom_node.registry import AskCatalogue, keep_snapshot
+from dicom_node.counters import Counters, keep_writing
+from dicom_node.refusal_audit import keep_auditing
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
-from dicom_node.workers import WorkerPlan, run_workers
-
-
-def node(
-    data_dir: DataDir = HERE,
-    port: Annotated[int | None, typer.Option("--dicom-port", help="DICOM 端口 / port")] = None,
-    host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
-) -> None:
-    """接收影像(C-ECHO、C-STORE),落盘后才应答成功。 Receive; success is answered only for what is on disk.
-
-    例 / example:  huren node --data-dir var --dicom-port 11112
-    """
-    told: dict[str, Any] = {"port": port, "host": host}
-    settings = NodeSettings(**{key: value for key, value in told.items() if value is not None})
-    stop = _stopped_by_signal()
-    with open_workplace(data_dir) as place:
-        snapshot = place.run_dir / "peers.json"
-        keeper = threading.Thread(
-            target=keep_snapshot, args=(place.catalogue.engine, snapshot, stop), daemon=True
-        )
-        keeper.start()
-        prepare = AskCatalogue(place.services.database_url, set_up_logging)
-        plan = WorkerPlan(settings, place.spool_dir, place.run_dir, snapshot, prepare)
-        try:
-            run_workers(
-                plan,
-                stop,
-                on_ready=lambda bound: typer.echo(f"dicom HUREN@{settings.host}:{bound}", err=True),
-            )
-        finally:
-            stop.set()
-            keeper.join(5)
+from dicom_node.tls import open_outbound
 
 
 def ship(
@@ -66,9 +35,10 @@ def ship(
     """
     stop = _stopped_by_signal()
     with open_workplace(data_dir, s3=True) as place, place.open_store() as store:
-        spool = open_spool(NodeSettings(), place.spool_dir)
+        spool = open_spool(NodeSettings.read(), place.spool_dir)
         shipper = Shipper(spool, store, place.catalogue, ShipSettings(grace_seconds=grace_hours * 3600))
         if not once:
+            _start_auditing(place, stop)
             _wait_for_bucket(store, stop)
             _start_committer(place, store, shipper, stop)
             shipper.run(stop)
@@ -85,14 +55,23 @@ def ship(
 
 def _start_committer(place: Workplace, store: ObjectStore, shipper: Shipper, stop: threading.Event) -> None:
     """Decide and report storage commitments beside the shipping, which knows what is still to come."""
-    engine = place.catalogue.engine
+    engine, settings, counters = place.catalogue.engine, NodeSettings.read(), Counters()
     committer = Committer(
         engine,
         Examiner(engine, store),
-        NodeSettings().called_ae_titles[0],
+        settings.called_ae_titles[0],
         oldest_waiting_seconds=lambda: shipper.backlog()[2],
+        tls=open_outbound(settings),
+        counters=counters,
     )
+    keep_writing(counters, place.run_dir / "metrics", "committer-", stop)
     threading.Thread(target=committer.run, args=(stop,), daemon=True).start()
+
+
+def _start_auditing(place: Workplace, stop: threading.Event) -> None:
+    """Record who was refused: the receiving workers hold no catalogue."""
+    arguments = (place.catalogue.engine, place.run_dir / "refusals", stop)
+    threading.Thread(target=keep_auditing, args=arguments, daemon=True).start()
 
 
 def _wait_for_bucket(store: ObjectStore, stop: threading.Event) -> None:

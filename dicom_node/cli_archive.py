@@ -51,7 +51,7 @@ def scrub(
     例 / example:  huren scrub --data-dir var --rate-mb 50
     """
     with _at_the_archive(data_dir) as (place, store, stop):
-        spool = open_spool(NodeSettings(), place.spool_dir)
+        spool = open_spool(NodeSettings.read(), place.spool_dir)
         with _byte_progress(named_bytes(place.catalogue, after=after), hidden=json) as on_bytes:
             limit = rate_mb and rate_mb * _BYTES_PER_MB
             with Repair(spool, store, place.catalogue) as repair:
@@ -150,7 +150,7 @@ def _show_rebuild(report: RebuildReport, *, as_json: bool) -> None:
     typer.echo(
         f"已登记 / registered: {counts['pack'] + counts['overlapping']} 包 / packs, "
         f"{counts['conflict_pack']} 冲突包 / conflict packs; 原有 / present: {counts['present']}; "
-        f"多余 / leftovers: {counts['leftover']}; 未登记 / left out: {len(report.problems)}"
+        f"多余 / leftovers: {counts['leftover']}; 已依法删除 / erased: {counts['erased']}; 未登记 / left out: {len(report.problems)}"
     )
     if not report.complete:
         typer.echo("未完成,请再次运行 / not complete; run it again")

@@ -11,14 +11,12 @@ from catalog.commitments import Failure, Reference, Transaction
 from catalog.errors import InvalidInput
 from catalog.uids import is_uid
 from dicom_node.command import INVALID_ARGUMENT, PROCESSING_FAILURE
+from dicom_node.commitment_asked import Refused
 from dicom_node.dataset import Unreadable, Window, encoding_of
 from dicom_node.metadata import read_metadata
 
-STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"  # well known (PS3.4 J.3.5)
-REQUEST_COMMITMENT: Final = 1  # action type (J.3.2.1.1)
 ALL_COMMITTED: Final = 1  # event types (J.3.3.1.1)
 FAILURES_EXIST: Final = 2
-DATASET_LIMIT_BYTES: Final = 1 << 20
 
 _TRANSACTION_UID: Final = 0x00081195
 _FAILED_SOP_SEQUENCE: Final = 0x00081198
@@ -37,26 +35,17 @@ class CommitmentRequest:
     referenced: tuple[Reference, ...]
 
 
-class MalformedRequest(Exception):
-    """A data set that asks for nothing that can be answered; `status` is that of the N-ACTION-RSP."""
-
-    def __init__(self, status: int, comment: str) -> None:
-        super().__init__(comment)
-        self.status = status
-        self.comment = comment
-
-
 def decode_request(dataset: bytes, TransferSyntaxUID: str) -> CommitmentRequest:
     """Decode the action information of Table J.3-1.
 
     Raises:
-        MalformedRequest: 0x0110 where it cannot be read as a data set, 0x0115 where a UID or the list is
+        Refused: 0x0110 where it cannot be read as a data set, 0x0115 where a UID or the list is
             missing or wrong.
     """
     values = _read(dataset, TransferSyntaxUID)
     items = _values(values, _REFERENCED_SOP_SEQUENCE)
     if not items:
-        raise MalformedRequest(INVALID_ARGUMENT, "ReferencedSOPSequence is missing or empty")
+        raise Refused(INVALID_ARGUMENT, "ReferencedSOPSequence is missing or empty")
     referenced = [
         (_uid(item, _REFERENCED_SOP_CLASS_UID), _uid(item, _REFERENCED_SOP_INSTANCE_UID)) for item in items
     ]
@@ -118,9 +107,9 @@ def _read(dataset: bytes, TransferSyntaxUID: str) -> dict[str, Any]:
     try:
         metadata = read_metadata(Window(-1, 0, len(dataset), True, dataset), TransferSyntaxUID)
     except (Unreadable, InvalidInput):
-        raise MalformedRequest(PROCESSING_FAILURE, "the data set cannot be read") from None
+        raise Refused(PROCESSING_FAILURE, "the data set cannot be read") from None
     if metadata.flaws & {"truncated", "unreadable_element"}:
-        raise MalformedRequest(PROCESSING_FAILURE, "the data set cannot be read")
+        raise Refused(PROCESSING_FAILURE, "the data set cannot be read")
     found: dict[str, Any] = orjson.loads(metadata.json)
     return found
 
@@ -133,5 +122,5 @@ def _values(values: dict[str, Any], tag: int) -> list[Any]:
 def _uid(values: dict[str, Any], tag: int) -> str:
     found = _values(values, tag)
     if len(found) != 1 or not isinstance(found[0], str) or not is_uid(found[0]):
-        raise MalformedRequest(INVALID_ARGUMENT, f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no single UID")
+        raise Refused(INVALID_ARGUMENT, f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no single UID")
     return found[0]

@@ -1,9 +1,11 @@
 """The worker of storage commitment: decides what is queued, reports what is decided, tries again (PS3.4 J.3.3)."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Engine
@@ -13,11 +15,14 @@ from catalog.commitments import Transaction
 from catalog.db import transaction
 from catalog.errors import HurenError, Unavailable
 from dicom_node.command import SUCCESS
-from dicom_node.commitment import STORAGE_COMMITMENT_INSTANCE, encode_event
+from dicom_node.commitment import encode_event
 from dicom_node.commitment_answer import Examiner
+from dicom_node.commitment_asked import STORAGE_COMMITMENT_INSTANCE
+from dicom_node.counters import Counters
 from dicom_node.negotiation import STORAGE_COMMITMENT
 from dicom_node.pdu import MalformedPDU
 from dicom_node.sender import Requestor
+from dicom_node.tls import OutboundTls
 from dicom_node.wire import ConnectionLost, DeadlinePassed
 
 _CONTEXTS: Final = [(STORAGE_COMMITMENT, "1.2.840.10008.1.2.1"), (STORAGE_COMMITMENT, "1.2.840.10008.1.2")]
@@ -49,6 +54,8 @@ class Committer:
     """Decides and reports; any number of them share the queue.
 
     `ae_title` is ours. `oldest_waiting_seconds` says how long the oldest pack has waited to be archived here.
+    `tls` is for peers that listen with TLS. Counted as `commitments`: answered, answered_with_failures, reported,
+    not_taken (to be tried again), given_up.
     """
 
     def __init__(
@@ -58,12 +65,17 @@ class Committer:
         ae_title: str,
         oldest_waiting_seconds: Callable[[], float],
         settings: CommitmentSettings | None = None,
+        *,
+        tls: OutboundTls | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._engine = engine
         self._examiner = examiner
         self._ae_title = ae_title
         self._oldest_waiting_seconds = oldest_waiting_seconds
         self._settings = settings or CommitmentSettings()
+        self._tls = tls
+        self._counters = counters or Counters()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; one thread decides, so that no listener delays a decision."""
@@ -91,6 +103,8 @@ class Committer:
             else:
                 head_start = self._settings.head_start_seconds
                 commitments.answer(session, asked.commitment_id, failed, delay_seconds=head_start)
+        if failed is not None:
+            self._counters.add("commitments", "answered_with_failures" if failed else "answered")
         return True
 
     def report_one(self) -> bool:
@@ -99,13 +113,16 @@ class Committer:
         if decided is None:
             return False
         fault = self._report(decided)
+        is_last = decided.attempts >= self._settings.tries
         with transaction(self._engine) as session:
             if fault is None:
                 commitments.mark_reported(session, decided.commitment_id)
-            elif decided.attempts >= self._settings.tries:
+            elif is_last:
                 commitments.give_up(session, decided.commitment_id)
             else:
                 commitments.postpone(session, decided.commitment_id, "answered", self._report_again(decided))
+        outcome = "reported" if fault is None else "given_up" if is_last else "not_taken"
+        self._counters.add("commitments", outcome)
         if fault is not None:
             _LOG.warning(
                 "commitment %s is not reported (try %d): %s", decided.commitment_id, decided.attempts, fault
@@ -125,6 +142,8 @@ class Committer:
         """Report on an association of our own; gives what went wrong."""
         if decided.host is None or decided.port is None:
             return "no address is registered"
+        if decided.tls and self._tls is None:
+            return "it listens with TLS, which is not set up here"
         try:
             with Requestor(
                 decided.host,
@@ -134,12 +153,18 @@ class Committer:
                 _CONTEXTS,
                 roles=_WE_ARE_SCP,
                 answer_seconds=self._settings.answer_seconds,
+                secure=partial(self._secure, decided) if decided.tls else None,
             ) as association:
                 return _send(association, decided)
         except HurenError as error:
             return error.code
         except (ConnectionLost, DeadlinePassed, MalformedPDU, ValueError) as error:
             return type(error).__name__
+
+    def _secure(self, decided: Transaction, sock: socket.socket) -> socket.socket:
+        if self._tls is None or decided.host is None:
+            raise OSError("no TLS")
+        return self._tls.secure(sock, decided.host, decided.certificates)
 
     def _look_again(self, asked: Transaction) -> float:
         longest = self._settings.longest_look_again_seconds

@@ -1,10 +1,15 @@
 """What a worker counts, written as JSON for whoever renders metrics."""
 
 import json
+import logging
 import os
 import threading
 import time
 from pathlib import Path
+from typing import Final
+
+_EVERY_SECONDS: Final = 2.0
+_LOG: Final = logging.getLogger("huren.dicom_node")
 
 
 class Counters:
@@ -14,6 +19,8 @@ class Counters:
     instances     the status of each C-STORE-RSP as four hex digits
     bytes         stored (Part 10 files)
     echoes        answered
+    lockouts      begun
+    commitments   asked, refused:<status>, answered, answered_with_failures, reported, not_taken, given_up
     """
 
     def __init__(self) -> None:
@@ -33,8 +40,8 @@ class Counters:
         with self._lock:
             return {name: dict(labels) for name, labels in self._values.items()}
 
-    def write(self, directory: Path) -> None:
-        """Replace `<pid>.json` in the directory if anything has changed since the last time.
+    def write(self, directory: Path, prefix: str = "") -> None:
+        """Replace `<prefix><pid>.json` in the directory if anything has changed since the last time.
 
         Raises:
             OSError: it cannot be written.
@@ -43,8 +50,23 @@ class Counters:
         if values == self._written:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        target = directory / f"{os.getpid()}.json"
+        target = directory / f"{prefix}{os.getpid()}.json"
         partial = target.with_suffix(".part")
         partial.write_text(json.dumps({"pid": os.getpid(), "started": self._started, "counters": values}))
         partial.replace(target)
         self._written = values
+
+
+def keep_writing(counters: Counters, directory: Path, prefix: str, stop: threading.Event) -> None:
+    """Start a thread that writes the counters until `stop` is set; files of earlier processes of that prefix go."""
+    for path in directory.glob(f"{prefix}*.json"):
+        path.unlink(missing_ok=True)
+    threading.Thread(target=_write_often, args=(counters, directory, prefix, stop), daemon=True).start()
+
+
+def _write_often(counters: Counters, directory: Path, prefix: str, stop: threading.Event) -> None:
+    while not stop.wait(_EVERY_SECONDS):
+        try:
+            counters.write(directory, prefix)
+        except OSError as error:
+            _LOG.error("the counters cannot be written: %s", error.strerror)

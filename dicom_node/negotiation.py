@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
-from pynetdicom import sop_class
-
 from dicom_node.pdu import AnsweredContext, AssociateRequest, ProposedContext
+from dicom_node.sop_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
@@ -16,24 +14,7 @@ USER_REJECTION: Final = 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
 
-# Registered as transfer syntaxes but no encoding of a stored data set: MIME, XML, Papyrus, DICOM real-time video.
-_NOT_FOR_STORAGE = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.", "1.2.840.10008.1.20")
 _UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
-_IMAGE_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
-
-
-# Every storage class of PS3.4 Annex B, and the retired ones that old devices still propose.
-STORAGE_CLASSES: Final = frozenset(map(str, sop_class._STORAGE_CLASSES.values())) | {
-    str(uid)
-    for uid, (name, kind, _, retired, _) in UID_dictionary.items()
-    if kind == "SOP Class" and uid.startswith(_IMAGE_STORAGE_ROOT) and "Storage" in name
-    if retired or name.endswith("Trial")
-}
-TRANSFER_SYNTAXES: Final = frozenset(
-    str(uid)
-    for uid, (_, kind, *_) in UID_dictionary.items()
-    if kind == "Transfer Syntax" and not uid.startswith(_NOT_FOR_STORAGE)
-)
 
 
 def negotiate(request: AssociateRequest) -> tuple[list[AnsweredContext], dict[str, tuple[bool, bool]]]:

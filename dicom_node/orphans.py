@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final, Literal
 
-from catalog import report_views, studies
+from catalog import erasures, report_views, studies
 from catalog.context import Catalogue
 from catalog.errors import IntegrityFault
 from catalog.objects import ObjectStore, StoredObject
@@ -77,6 +77,8 @@ def _state(store: ObjectStore, catalogue: Catalogue, pair: Pair, now: datetime) 
     except IntegrityFault:
         return "leftover"
     if record.sha256 != pair.sha256 or record.size_bytes != pair.pack.size_bytes:
+        return "leftover"
+    if erasures.erased_among(catalogue, [record.header.StudyInstanceUID]):
         return "leftover"
     try:
         kept = _kept(store, catalogue, record.header.StudyInstanceUID)

@@ -302,7 +302,8 @@ def _ustar(name: str, typeflag: bytes, size_bytes: int, mtime: int) -> bytes:
 
 
 def _checksum(block: bytes | bytearray) -> int:
-    return sum(block) - sum(block[148:156]) + 8 * 0x20
+    # Most of a header is zeros, which add nothing.
+    return sum(block[:148].translate(None, b"\0")) + 8 * 0x20 + sum(block[156:].translate(None, b"\0"))
 
 
 def _encode_size(size_bytes: int) -> bytes:

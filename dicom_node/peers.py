@@ -54,15 +54,17 @@ class PeerDirectory:
         self._version: tuple[int, int, int] | None = None
         self._peers: dict[str, tuple[Peer, ...]] = {}
 
-    def find(self, ae_title: str, address: str, certificate: str | None = None) -> Peer:
+    def find(self, ae_title: str, address: str, certificate: str | None = None, *, ask: bool = True) -> Peer:
         """Give the peer that calls under this title from this address, over TLS with this certificate.
+
+        With `ask` a title that the snapshot lacks is looked up.
 
         Raises:
             NotAllowed: nobody of that title is registered (`calling_ae_unknown`), or not at that address
                 (`calling_address_unknown`), or not with that certificate (`calling_certificate_unknown`).
             Unavailable: the registry cannot be asked now.
         """
-        candidates = self._candidates(ae_title)
+        candidates = self._candidates(ae_title, ask=ask)
         if not candidates:
             raise NotAllowed(
                 "主叫 AE 未登记", "the calling AE title is not registered", code="calling_ae_unknown"
@@ -81,11 +83,11 @@ class PeerDirectory:
             "主叫地址未登记", "the calling address is not registered", code="calling_address_unknown"
         )
 
-    def _candidates(self, ae_title: str) -> tuple[Peer, ...]:
+    def _candidates(self, ae_title: str, *, ask: bool) -> tuple[Peer, ...]:
         with self._lock:
             self._refresh()
             known = self._peers.get(ae_title, ())
-        if known or self._look_up is None:
+        if known or self._look_up is None or not ask:
             return known
         found = self._look_up(ae_title)
         return (found,) if found else ()

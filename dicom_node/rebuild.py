@@ -17,6 +17,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final, Literal
 
+from catalog import erasures
 from catalog.context import Catalogue
 from catalog.errors import IntegrityFault
 from catalog.objects import ObjectStore, StoredObject
@@ -46,7 +47,8 @@ class Problem:
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a run did; `counts` are packs by outcome, and `present`: those that had their row before."""
+    """What a run did; `counts` are packs by outcome, `present` those that had their row before, `erased` those
+    left out because their study was erased by law."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
@@ -86,10 +88,14 @@ class Rebuild:
         for entry in self._entries(stop):
             groups.setdefault(entry.StudyInstanceUID, []).append(entry)
         total, done = sum(map(len, groups.values())), 0
+        erased = erasures.erased_among(self._catalogue, groups)
         for entries in sorted(groups.values(), key=lambda group: min(e.received_at for e in group)):
             if stop.is_set():
                 return
-            self._rebuild_study(entries)
+            if entries[0].StudyInstanceUID in erased:
+                self.report.counts["erased"] += len(entries)
+            else:
+                self._rebuild_study(entries)
             done += len(entries)
             self._on_progress("registered", done, total)
         self.report.complete = not stop.is_set()

@@ -49,6 +49,15 @@ class Receipts:
         """Forget a pack."""
         self._path(pack_id).unlink(missing_ok=True)
 
+    def sweep(self, spool: Spool) -> None:
+        """Forget the packs that are gone: whoever released one was killed before it could."""
+        written = {
+            path.stem for path in self._directory.glob("*.json")
+        }  # before the packs, which only move on
+        there = {pack.pack_id for pack in [*spool.sealed(), *spool.shipped(), *spool.quarantined()]}
+        for pack_id in written - there:
+            self.remove(pack_id)
+
     def _write(self, pack_id: str, promises: Mapping[str, Promise]) -> None:
         path = self._path(pack_id)
         partial = path.with_suffix(".part")
@@ -72,6 +81,7 @@ def release(
     ObjectStoreDown.
     """
     limit = time.time() - older_than_seconds
+    receipts.sweep(spool)
     due = [pack for pack in spool.shipped() if pack.modified <= limit]
     released = sum(_release_one(spool, pack, receipts, store) for pack in due)
     return released, len(due) - released

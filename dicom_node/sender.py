@@ -91,7 +91,7 @@ class Requestor:
     """An association as requestor, for C-ECHO, C-STORE and reports; a context manager that releases at the end.
 
     `contexts` are pairs of abstract syntax and transfer syntax, at most 128; `roles` what is proposed for an
-    abstract syntax as (SCU, SCP), where it is not the ordinary (True, False).
+    abstract syntax as (SCU, SCP), where it is not the ordinary (True, False). `secure` shakes hands for TLS.
 
     Raises:
         NotAllowed: the peer rejects it for good (`association_rejected`).
@@ -108,6 +108,7 @@ class Requestor:
         *,
         roles: dict[str, tuple[bool, bool]] | None = None,
         answer_seconds: float = _ANSWER_SECONDS,
+        secure: Callable[[socket.socket], socket.socket] | None = None,
     ) -> None:
         request = AssociateRequest(ae_bytes(called), ae_bytes(calling), max_length=_PDU_BYTES)
         request.roles = roles or {}
@@ -119,9 +120,11 @@ class Requestor:
         self._message_id = 0
         try:
             sock = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if secure is not None:
+                sock = secure(sock)
         except OSError as error:
             raise _unreachable(error.strerror or "no connection") from None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = Wire(sock, grace_seconds=answer_seconds, min_bytes_per_second=1.0)
         try:
             self._wire.send(encode_associate_rq(request))

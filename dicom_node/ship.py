@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from catalog import erasures
 from catalog.context import Catalogue
 from catalog.errors import Conflict, HurenError, NotFound, Unavailable
 from catalog.objects import ObjectStore
 from dicom_node.archive import Archive
+from dicom_node.erase import forget_copies
 from dicom_node.header import HeaderReader
 from dicom_node.release import release, release_for_room
 from dicom_node.spool import PackFile, Spool
@@ -71,6 +73,7 @@ class Shipper:
     ) -> None:
         self._spool = spool
         self._store = store
+        self._catalogue = catalogue
         self._settings = settings or ShipSettings()
         self._archive = Archive(spool, store, catalogue, self._count)
         self._lock = threading.Lock()
@@ -105,12 +108,17 @@ class Shipper:
         return len(before - {pack.pack_id for pack in self._spool.sealed()})
 
     def release_due(self) -> int:
-        """Release the packs whose grace time has passed; gives their number. Raises ObjectStoreDown."""
-        grace = self._settings.grace_seconds
+        """Release the packs whose grace time has passed, and copies of what was erased by law; gives their number.
+
+        Raises ObjectStoreDown, DatabaseDown.
+        """
+        grace, gone = self._settings.grace_seconds, erasures.erased_keys(self._catalogue)
+        forgotten, _ = forget_copies(self._spool, self._archive.receipts, self._store, gone)
+        self._count("erased", forgotten)
         released, kept = release(self._spool, self._archive.receipts, self._store, older_than_seconds=grace)
         self._count("released", released)
         self._count("release_refused", kept)
-        return released
+        return released + forgotten
 
     def make_room(self) -> int:
         """Release packs before their time where the spool runs short.
@@ -145,7 +153,7 @@ class Shipper:
         shipped (packs of the spool), packs, instances and bytes (registered), reports and documents_refused (no PDF,
         no CDA), duplicates, contradictions,
         quarantined (instances), quarantined_packs, retries, compared_again, read_back_failures, released,
-        released_early (before their time, for room), release_refused.
+        released_early (before their time, for room), erased (copies of what was erased), release_refused.
         """
         with self._lock:
             return dict(self._counters)
@@ -199,7 +207,7 @@ class Shipper:
         try:
             return release_some()
         except Unavailable:
-            _LOG.info("nothing is released while the object store is down")
+            _LOG.info("nothing is released while a store is down")
         except OSError as error:
             _LOG.error("a pack cannot be released: %s", error.strerror)
         return None

@@ -14,7 +14,7 @@ from dicom_node.command import (
     Command,
 )
 from dicom_node.intake import Intake
-from dicom_node.negotiation import STORAGE_CLASSES
+from dicom_node.sop_classes import STORAGE_CLASSES
 
 _LOG = logging.getLogger("huren.dicom_node")
 
@@ -30,6 +30,9 @@ class Reception:
 
     def write(self, fragment: memoryview) -> None:
         """Take bytes of the data set."""
+
+    def recall(self) -> None:
+        """Let go of the fragments given so far: their memory is about to be used again."""
 
     def finish(self) -> int:
         """End of the data set; gives the bytes stored. `status` says what to answer."""
@@ -58,6 +61,15 @@ class Storing(Reception):
         try:
             self._intake.write(fragment)
             self._received += len(fragment)
+        except (OSError, Unavailable) as error:
+            self._fail(error)
+
+    def recall(self) -> None:
+        """Have what is lent written and digested; any trouble becomes 0xA700."""
+        if self.status != SUCCESS:
+            return
+        try:
+            self._intake.recall()
         except (OSError, Unavailable) as error:
             self._fail(error)
 

@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import ssl
+from collections.abc import Collection
 from typing import Final
 
 from catalog.errors import InvalidInput
@@ -63,6 +64,54 @@ def secure(sock: socket.socket, context: ssl.SSLContext, seconds: float) -> tupl
         closing.close()
         raise
     return secured, fingerprint(certificate)
+
+
+class OutboundTls:
+    """TLS for associations that we open, with the same files as the server's.
+
+    Raises InvalidInput as `open_context`.
+    """
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self._named = _calling_context(settings)
+        self._pinned = _calling_context(settings)
+        self._pinned.check_hostname = (
+            False  # a registered certificate is proof enough, whatever name it bears
+        )
+
+    def secure(self, sock: socket.socket, host: str, fingerprints: Collection[str]) -> ssl.SSLSocket:
+        """Shake hands with a peer that proves to be one of the fingerprints; to be that host, without any.
+
+        Raises OSError (ssl.SSLError) where it does not; the socket is closed then.
+        """
+        context, closing = self._pinned if fingerprints else self._named, sock
+        try:
+            closing = secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            secured.do_handshake()
+            certificate = secured.getpeercert(binary_form=True)
+            if fingerprints and (certificate is None or fingerprint(certificate) not in fingerprints):
+                raise ssl.SSLError("another certificate than the registered ones")
+        except OSError:
+            closing.close()
+            raise
+        return secured
+
+
+def open_outbound(settings: NodeSettings) -> OutboundTls | None:
+    """Return TLS for associations that we open, or None where no certificate is named. Raises InvalidInput."""
+    return None if open_context(settings) is None else OutboundTls(settings)
+
+
+def _calling_context(settings: NodeSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.tls_authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    if settings.tls_certificate is not None:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    if settings.tls_revocations is not None:
+        context.load_verify_locations(settings.tls_revocations)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return context
 
 
 def fingerprint(certificate: bytes) -> str:

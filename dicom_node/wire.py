@@ -4,15 +4,20 @@ import mmap
 import select
 import socket
 import ssl
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from dicom_node.pdu import HEADER, INVALID_PARAMETER, MalformedPDU
 
 BUFFER_BYTES: Final = 1 << 20
+_FIRST_REACH_BYTES = (
+    64 << 10
+)  # pages touched stay: whoever is cut off at once must not have cost a whole buffer
 _TIMEOUT_SLACK_SECONDS = 1.0
 _DRAIN_LIMIT_BYTES = 4 << 20
+_TIMEVAL = struct.Struct("ll")
 
 
 class ConnectionLost(Exception):
@@ -29,10 +34,14 @@ class Wire:
     While a PDU or a message is awaited the deadline is fixed. From its first byte on the peer holds a lease of
     `grace_seconds` that shrinks with time and grows by 1/`min_bytes_per_second` per byte, never above the grace:
     a peer that drips is cut off like one that is silent (times are monotonic).
+
+    Pieces of the buffer may be lent to others for longer than until the next read: `recall`, where it is set, is
+    called before any of them is overwritten.
     """
 
     def __init__(self, sock: socket.socket, *, grace_seconds: float, min_bytes_per_second: float) -> None:
         self.sock = sock
+        self.recall: Callable[[], None] | None = None
         self.bytes_received = 0
         self._grace_seconds = grace_seconds
         self._seconds_per_byte = 1 / min_bytes_per_second
@@ -43,6 +52,9 @@ class Wire:
         self._leased = self._becomes_leased = False
         self._awaited = "association"
         self._timeout = -1.0
+        self._reach_bytes = (
+            _FIRST_REACH_BYTES  # how much is asked for at once; doubled whenever that much came
+        )
 
     def expect(self, what: str, seconds: float, *, leased: bool) -> None:
         """Set a deadline for what comes next; `leased` turns it into a lease at the first byte."""
@@ -73,7 +85,7 @@ class Wire:
         return self._take(size_bytes)
 
     def stream(self, size_bytes: int) -> Iterator[memoryview]:
-        """Give exactly so many bytes in pieces as they arrive, each valid until the next read."""
+        """Give exactly so many bytes in pieces as they arrive, each valid until the next read (or `recall`)."""
         while size_bytes:
             if self._start == self._end:
                 self._receive()
@@ -99,7 +111,7 @@ class Wire:
         """
         try:
             self.sock.sendall(data)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise DeadlinePassed("taking an answer") from None
         except OSError as error:
             raise ConnectionLost(type(error).__name__) from None
@@ -111,7 +123,7 @@ class Wire:
             self.sock.shutdown(socket.SHUT_WR)
             while discarded < _DRAIN_LIMIT_BYTES and (left := deadline - time.monotonic()) > 0:
                 self.sock.settimeout(left)
-                received = self.sock.recv_into(self._buffer)
+                received = self.sock.recv_into(self._view[:_FIRST_REACH_BYTES])
                 if not received:
                     break
                 discarded += received
@@ -133,22 +145,27 @@ class Wire:
         self._make_room()
         try:
             self._set_timeout()
-            received = self.sock.recv_into(self._view[self._end :])
-        except TimeoutError:
+            received = self.sock.recv_into(self._view[self._end : self._end + self._reach_bytes])
+        except (TimeoutError, BlockingIOError):
             raise DeadlinePassed(self._awaited) from None
         except OSError as error:
             raise ConnectionLost(type(error).__name__) from None
         if not received:
             raise ConnectionLost("closed")
+        if received == self._reach_bytes:
+            self._reach_bytes *= 2
         self._end += received
         self.bytes_received += received
         self._renew(received)
 
     def _make_room(self) -> None:
-        if self._start == self._end:
+        kept = self._end - self._start
+        is_used_up = self._end == len(self._buffer) or (not kept and self._end > BUFFER_BYTES // 2)
+        if self.recall is None and not kept:
             self._start = self._end = 0
-        elif self._end == len(self._buffer):
-            kept = self._end - self._start
+        elif is_used_up:
+            if self.recall is not None:
+                self.recall()
             self._buffer.move(0, self._start, kept)
             self._start, self._end = 0, kept
 
@@ -170,5 +187,16 @@ class Wire:
             raise DeadlinePassed(self._awaited)
         # Each change of a timeout is a system call, so small differences are not worth one.
         if abs(left - self._timeout) > min(_TIMEOUT_SLACK_SECONDS, left / 4):
-            self.sock.settimeout(left)
+            self._apply_timeout(left)
             self._timeout = left
+
+    def _apply_timeout(self, seconds: float) -> None:
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.settimeout(seconds)
+            return
+        # The kernel's own timeouts: Python's would cost a poll before every read and write.
+        whole = int(seconds)
+        timeval = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1_000_000), 0 if whole else 1))
+        self.sock.setblocking(True)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)

@@ -2,32 +2,28 @@
 
 The supervisor holds the listening socket and every worker accepts from it. SO_REUSEPORT would deal connections
 out by a hash, four of them three to one as often as two to two, and lose those queued at a worker that dies.
+Workers are fresh interpreters: fork would copy what the supervisor has, multiprocessing what its main module imports.
 """
 
 import logging
-import multiprocessing
 import os
+import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from catalog.errors import Unavailable
-from catalog.signals import stop_on_signals
-from dicom_node.acceptor import listen, open_admission, open_spool, serve
-from dicom_node.peers import PeerDirectory
-from dicom_node.registry import CatalogueLink
-from dicom_node.settings import NodeSettings
+from dicom_node.acceptor import listen, open_admission, open_spool
+from dicom_node.settings import PREFIX, NodeSettings
 from dicom_node.tls import open_context
 
 _LOG = logging.getLogger("huren.dicom_node")
-_PROCESSES = multiprocessing.get_context(
-    "spawn"
-)  # fork would copy locks and connections of a threaded parent
 _TICK_SECONDS = 0.25
 _STOP_SECONDS = 9.5
 _RESTART_SECONDS = 1.0
@@ -36,17 +32,23 @@ _FAILED_STARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What a worker needs, in a form that can be handed to a new process.
-
-    `prepare` is a picklable callable, run first in each worker: it sets up logging, and may give a link to the
-    catalogue, for peers that the snapshot lacks and for storage commitment.
-    """
+    """What a worker needs; with a database it asks for peers that the snapshot lacks, and takes commitments."""
 
     settings: NodeSettings
     spool_root: Path
     run_root: Path
     snapshot: Path
-    prepare: Callable[[], CatalogueLink | None] | None = None
+    database_url: str = ""
+
+    def command(self, plain: int, tls: int) -> list[str]:
+        """Return the worker's command line, with the numbers of the listening sockets."""
+        folders = map(str, (self.spool_root, self.run_root, self.snapshot))
+        return [sys.executable, "-m", "dicom_node.worker", *folders, str(plain), str(tls)]
+
+    def environment(self) -> dict[str, str]:
+        """Return the worker's environment: the settings as they are here, nothing else of theirs."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return kept | self.settings.environment() | {"HUREN_DATABASE_URL": self.database_url}
 
 
 def run_workers(
@@ -61,7 +63,8 @@ def run_workers(
         Unavailable: a worker does not come up.
     """
     open_spool(plan.settings, plan.spool_root)
-    (plan.run_root / "associations").unlink(missing_ok=True)
+    for name in ("associations", "lockout"):
+        (plan.run_root / name).unlink(missing_ok=True)
     _remove_old_metrics(plan.run_root / "metrics")
     with ExitStack() as listening:
         listeners = Listeners(
@@ -80,31 +83,43 @@ class Listeners:
     plain: socket.socket
     tls: socket.socket | None
 
+    def numbers(self) -> tuple[int, int]:
+        """Return their descriptors; -1 for none."""
+        return self.plain.fileno(), self.tls.fileno() if self.tls else -1
+
 
 class _Worker:
-    """A child process and the pipe whose end tells each side that the other is gone."""
+    """A child process; its standard input tells it that we live, its output tells us that it is ready or gone."""
 
     def __init__(self, plan: WorkerPlan, listeners: Listeners) -> None:
-        self.pipe, theirs = _PROCESSES.Pipe()
-        self.process = _PROCESSES.Process(target=_work, args=(plan, listeners, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
+        numbers = listeners.numbers()
+        self.process = subprocess.Popen(
+            plan.command(*numbers),
+            env=plan.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[number for number in numbers if number >= 0],
+        )
+        self.output = self.process.stdout.fileno() if self.process.stdout else -1
         self.is_ready = False
 
-    def read_pipe(self) -> None:
-        try:
-            while self.pipe.poll():
-                self.pipe.recv()
-                self.is_ready = True
-        except (EOFError, OSError):
-            return
+    def comes_up(self) -> bool:
+        """Read whether it says that it is ready; nothing means that it has closed, and so is ending."""
+        if os.read(self.output, 64):
+            self.is_ready = True
+            return True
+        self.process.wait(_STOP_SECONDS)
+        return False
 
     def end(self, deadline: float) -> None:
-        self.process.join(max(0.0, deadline - time.monotonic()))
-        if self.process.is_alive():
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.join()
-        self.pipe.close()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class _Supervisor:
@@ -128,9 +143,11 @@ class _Supervisor:
         workers = [_Worker(self._plan, self._listeners) for _ in range(self._plan.settings.workers)]
         try:
             while not self._stop.is_set():
-                wait(_news(workers), _TICK_SECONDS)
-                for worker in workers:
-                    worker.read_pipe()
+                for worker in _with_news(workers):
+                    if worker.comes_up():
+                        self._failed_starts = (
+                            0  # three in a row say that none will; three in a year say nothing
+                        )
                 self._announce(workers)
                 workers = [self._alive(worker) for worker in workers]
         finally:
@@ -147,51 +164,27 @@ class _Supervisor:
             self._on_ready = None
 
     def _alive(self, worker: _Worker) -> _Worker:
-        if worker.process.is_alive():
+        if worker.process.poll() is None:
             return worker
-        _LOG.error("worker %s died with %s", worker.process.pid, worker.process.exitcode)
+        _LOG.error("worker %s died with %s", worker.process.pid, worker.process.returncode)
         self._failed_starts = 0 if worker.is_ready else self._failed_starts + 1
         if self._failed_starts >= _FAILED_STARTS:
             raise Unavailable("接收进程无法启动", "a receiving worker does not come up", code="worker_failed")
-        if worker.process.pid is not None:
-            self._admission.forget(worker.process.pid)
+        self._admission.forget(worker.process.pid)
         worker.end(time.monotonic())
         self._stop.wait(0 if worker.is_ready else _RESTART_SECONDS)
         return _Worker(self._plan, self._listeners)
 
 
-def _news(workers: list[_Worker]) -> list[Connection | socket.socket | int]:
-    sentinels: list[Connection | socket.socket | int] = [worker.process.sentinel for worker in workers]
-    return sentinels + [worker.pipe for worker in workers if not worker.is_ready]
-
-
-def _work(plan: WorkerPlan, listeners: Listeners, pipe: Connection) -> None:
-    stop = threading.Event()
-    stop_on_signals(stop)
-    threading.Thread(target=_stop_with_parent, args=(pipe, stop), daemon=True).start()
-    link = plan.prepare() if plan.prepare else None
-    directory = PeerDirectory(plan.snapshot, link.look_up if link else None)
-    serve(
-        plan.settings,
-        directory,
-        plan.spool_root,
-        plan.run_root,
-        stop,
-        on_ready=pipe.send,
-        shared_listener=listeners.plain,
-        shared_tls_listener=listeners.tls,
-        catalogue=link.engine if link else None,
-    )
-    os._exit(0)  # threads that outlived the drain are cut off, whatever they wait for
-
-
-def _stop_with_parent(pipe: Connection, stop: threading.Event) -> None:
-    try:
-        pipe.recv()
-    except (EOFError, OSError):
-        stop.set()
+def _with_news(workers: list[_Worker]) -> list[_Worker]:
+    """Wait a moment for workers that say something or end."""
+    poll = select.poll()
+    for worker in workers:
+        poll.register(worker.output, select.POLLIN)
+    said = {number for number, _ in poll.poll(_TICK_SECONDS * 1000)}
+    return [worker for worker in workers if worker.output in said]
 
 
 def _remove_old_metrics(directory: Path) -> None:
-    for path in directory.glob("*.json"):
+    for path in directory.glob("[0-9]*.json"):
         path.unlink(missing_ok=True)

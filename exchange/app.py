@@ -8,7 +8,19 @@ from fastapi import FastAPI
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
-from exchange import admin, checks, fhir, health, patients, problems, report_curation, reports, savings
+from exchange import (
+    admin,
+    checks,
+    fhir,
+    health,
+    notices,
+    patients,
+    people,
+    problems,
+    report_curation,
+    reports,
+    savings,
+)
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
@@ -43,7 +55,7 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (checks, patients, reports, report_curation, fhir, savings, admin, health):
+    for part in (checks, patients, notices, reports, report_curation, fhir, savings, admin, people, health):
         app.include_router(part.router)
     problems.install(app)
     larger = {"/fhir": settings.fhir_body_limit_bytes}

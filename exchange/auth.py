@@ -13,12 +13,18 @@ from exchange.tokens import ROLES, TokenKey
 _EVERY_ROLE: Final = frozenset(ROLES)
 _CARE: Final = frozenset({"doctor", "hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
+_CURATOR: Final = frozenset({"curator"})
 
 ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/checks"): _CARE,
     ("GET", "/v1/checks/{check_id}"): _CARE,
     ("POST", "/v1/checks/{check_id}/decisions"): _CARE,
     ("POST", "/v1/patients"): frozenset({"hospital_system"}),
+    ("POST", "/v1/patients/sharing"): frozenset({"hospital_system", "curator"}),
+    ("GET", "/v1/notices"): _CARE,
+    ("POST", "/v1/notices/{notice_id}/read"): _CARE,
+    ("POST", "/v1/studies/withdraw"): frozenset({"hospital_system"}),
+    ("POST", "/v1/studies/restore"): frozenset({"hospital_system"}),
     ("GET", "/v1/reports/{report_id}"): _CARE,
     ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"): _CARE,
     ("POST", "/fhir"): frozenset({"hospital_system"}),
@@ -34,6 +40,12 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/v1/admin/reports"): _CURATION,
     ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): _CURATION,
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): _CURATION,
+    ("GET", "/v1/admin/people/queue"): _CURATOR,
+    ("POST", "/v1/admin/people/show"): _CURATOR,
+    ("POST", "/v1/admin/people/merge"): _CURATOR,
+    ("POST", "/v1/admin/people/accept"): _CURATOR,
+    ("POST", "/v1/admin/people/reject"): _CURATOR,
+    ("POST", "/v1/admin/people/undo"): _CURATOR,
 }
 PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
 

@@ -86,6 +86,7 @@ def check(
         str | None, typer.Option(help="证件号码;不给则从标准输入读 / number; read from stdin if absent")
     ] = None,
     id_type: Annotated[str, typer.Option(help="证件类型 / document type")] = "01",
+    country: Annotated[str, typer.Option(help="护照签发国 / who issued the passport, CHN")] = "",
     name: Annotated[str | None, typer.Option(help="姓名 / name")] = None,
     emergency: Annotated[bool, typer.Option("--emergency", help="急诊 / emergency")] = False,
     data_dir: DataDir = HERE,
@@ -99,7 +100,9 @@ def check(
     urgency: Urgency = "emergency" if emergency else "routine"
     with open_workplace(data_dir) as place:
         request = recognition.CheckRequest(
-            document=normalise_document(id_type, number, people.today_of(place.catalogue), issuer=hospital),
+            document=normalise_document(
+                id_type, number, people.today_of(place.catalogue), issuer=hospital, country=country
+            ),
             demographics=Demographics(name=name, birth_date=None, sex=None),
             orders=tuple(_order(index, text) for index, text in enumerate(item, 1)),
             urgency=urgency,

@@ -303,27 +303,29 @@ def _link(desk: Desk, session: Session, hospital: Hospital, patient: PatientFact
     if patient.document is None:
         return {"status": "200 OK"}
     if patient.patient_id:
-        link = people.link_patient(
+        link = people.link_number(
             session,
             desk.catalogue,
-            hospital.id,
-            patient.patient_id,
+            desk.caller,
             patient.document,
             patient.demographics,
+            kind="PatientID",
+            number=patient.patient_id,
         )
-        person_id, state, reasons = link.person.id, link.state, link.reasons
+        state = str(link["state"])
     else:
+        people.hold_still(session, desk.catalogue, hospital.id, patient.document)
         person, clash = people.register(session, desk.catalogue, patient.document, patient.demographics)
-        person_id, state, reasons = person.id, people.DOUBTFUL if clash else people.LINKED, clash
-    audit.record(
-        session,
-        desk.caller,
-        "patient.register",
-        hospital_id=hospital.id,
-        person_id=person_id,
-        state=state,
-        reasons=list(reasons),
-    )
+        state = people.DOUBTFUL if clash else people.LINKED
+        audit.record(
+            session,
+            desk.caller,
+            "patient.register",
+            hospital_id=hospital.id,
+            person_id=person.id,
+            state=state,
+            reasons=list(clash),
+        )
     if state == people.LINKED:
         return {"status": "200 OK"}
     held = Issue(

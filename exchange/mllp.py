@@ -140,6 +140,8 @@ class Listener:
                 raise _Refused("frame too large")
             if not _receive(channel, pending, deadline):
                 raise _Refused("connection ended inside a frame")
+        if end > self._settings.message_bytes:
+            raise _Refused("frame too large")
         content = bytes(pending[:end])
         del pending[: end + len(_END)]
         return content

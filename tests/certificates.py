@@ -29,21 +29,14 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         signed = self._sign(self._name, self._key.public_key(), 365, authority=True)
-        self.certificate = folder / f"{name}.pem"
-        self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        self.itself = self._write(name, signed, self._key)
+        self.certificate = self.itself.certificate
 
     def issue(self, name: str, *, days: int = 30) -> Credentials:
         """Return fresh credentials; a negative number of days has them expired already."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        signed = self._sign(subject, key.public_key(), days, authority=False)
-        made = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        made[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        private = serialization.PrivateFormat.PKCS8
-        made[1].write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
-        )
-        return Credentials(*made, signed.fingerprint(hashes.SHA256()).hex())
+        return self._write(name, self._sign(subject, key.public_key(), days, authority=False), key)
 
     def revoke(self, *revoked: Credentials) -> Path:
         """Return a revocation list of these."""
@@ -58,6 +51,15 @@ class Authority:
         path = self._folder / "revocations.pem"
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return path
+
+    def _write(self, name: str, signed: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Credentials:
+        made = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        made[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        private = serialization.PrivateFormat.PKCS8
+        made[1].write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+        )
+        return Credentials(*made, signed.fingerprint(hashes.SHA256()).hex())
 
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, *, authority: bool

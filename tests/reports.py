@@ -13,7 +13,8 @@ from catalog.identity import Demographics, Document
 from catalog.records import ReportStatus
 from catalog.report_records import LOINC, Coding, LabValue, ReportMessage
 from catalog.reports import Taken
-from catalog.tables_reports import Notice, ReportVersion
+from catalog.tables_people import Notice
+from catalog.tables_reports import ReportVersion
 from tests.city import START, City, id_number
 
 IMAGING = ReportMessage(

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-import catalog.tables_reports  # noqa: F401 - its tables join Base.metadata
+from catalog import tables_people, tables_reports  # noqa: F401 - their tables join the metadata
 from catalog.tables import Base
 
 connection = context.config.attributes["connection"]

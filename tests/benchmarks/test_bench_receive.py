@@ -1,7 +1,7 @@
 """Receiving beside its peers: Huren (fdatasync before every answer, packs), Orthanc, dcmtk's storescp.
 
 storescp neither syncs nor indexes and, as it comes, takes one association after the other; with --fork it takes
-them at once, which is shown for information and has no limit. The last rows are the disk alone, one writer.
+them at once, which is shown for information and has no limit. The last rows are what the machine itself can do.
 
 Run by `make bench`. HUREN_BENCH_RUNS=1 is the quick form; the medians that count are of five alternating runs.
 """
@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +28,12 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from catalog.embedded_child import free_ports
 from dicom_node.spool import Spool, read_pack
+from tests.benchmarks import table
+from tests.processes import use
 
 RUNS = int(os.environ.get("HUREN_BENCH_RUNS", "5"))
-TABLE = Path(__file__).parents[2] / "bench.json"
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 SENDERS = 4
 SETS = {"CT": (CTImageStorage, 512, 200), "MR": (MRImageStorage, 256, 500)}
@@ -80,7 +83,7 @@ def image_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]
     """For each modality one folder per sender, every instance with its own UID."""
     root = tmp_path_factory.mktemp("sets")
     return {
-        name: [_make_set(root / f"{name}{n}", *spec) for n in range(SENDERS)] for name, spec in SETS.items()
+        name: [make_set(root / f"{name}{n}", *spec) for n in range(SENDERS)] for name, spec in SETS.items()
     }
 
 
@@ -110,40 +113,34 @@ def _measure(server: str, folders: list[Path], root: Path, measured: Measured) -
     os.sync()
     count = sum(1 for folder in folders for _ in folder.iterdir())
     with STARTERS[server](data) as (process, port, called):
-        idle_cpu, _ = _consumption(process)
+        _touch_memory(
+            root / "ballast", sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+        )
+        idle_cpu = use(process).cpu_seconds
         began = time.perf_counter()
         senders = [_send(folder, port, called) for folder in folders]
         codes = [sender.wait() for sender in senders]
         seconds = time.perf_counter() - began
         assert codes == [0] * len(folders), f"{server} did not take everything"
-        cpu, rss = _consumption(process)
+        used = use(process)
     assert COUNTERS[server](data) == count, f"{server} lost something"
     measured.rates.append(count / seconds)
-    measured.cpu_seconds.append(cpu - idle_cpu)
-    measured.peak_rss_mib.append(rss)
+    measured.cpu_seconds.append(used.cpu_seconds - idle_cpu)
+    measured.peak_rss_mib.append(used.peak_rss_mib)
+
+
+def _touch_memory(path: Path, size_bytes: int) -> None:
+    """Have the page cache hold so much and let it go: a virtual machine takes memory back that lies unused, and the
+    first to write to it again would pay for everyone."""
+    with path.open("wb") as file:
+        for _ in range(-(-size_bytes // (1 << 20))):
+            file.write(bytes(1 << 20))
+    path.unlink()
 
 
 def _send(folder: Path, port: int, called: str) -> "subprocess.Popen[bytes]":
     command = ["storescu", "--max-send-pdu", "131072", "-R", "+sd", "-aec", called, "127.0.0.1", str(port)]
     return subprocess.Popen([*command, str(folder)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-
-
-def _consumption(process: psutil.Process) -> tuple[float, float]:
-    """CPU seconds so far and peak RSS in MiB of a server and its children, ended ones included where waited for."""
-    parts = [_consumption_of(one) for one in [process, *process.children(recursive=True)]]
-    times = process.cpu_times()
-    ended = times.children_user + times.children_system
-    return sum(cpu for cpu, _ in parts) + ended, sum(rss for _, rss in parts)
-
-
-def _consumption_of(process: psutil.Process) -> tuple[float, float]:
-    try:
-        times = process.cpu_times()
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except (psutil.Error, FileNotFoundError, ProcessLookupError):
-        return 0.0, 0.0  # a child that has just ended
-    peak = status.partition("VmHWM:")[2].split()[:1]
-    return times.user + times.system, int(peak[0]) / 1024 if peak else 0.0
 
 
 @contextmanager
@@ -172,15 +169,9 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     raise AssertionError(f"{process.args} does not come up")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _huren(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     process = subprocess.Popen(
         [sys.executable, "-c", NODE, str(root), str(port)],
         stdout=subprocess.PIPE,
@@ -197,7 +188,7 @@ def _huren(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
 
 @contextmanager
 def _orthanc(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     configuration = {
         "DicomAet": "ORTHANC",
         "DicomPort": port,
@@ -213,7 +204,7 @@ def _orthanc(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
 
 @contextmanager
 def _storescp(root: Path, *options: str) -> Iterator[tuple[psutil.Process, int, str]]:
-    port = _free_port()
+    port = free_ports(1)[0]
     (root / "in").mkdir()
     command = ["storescp", *options, "--max-pdu", "131072", "-od", str(root / "in"), str(port)]
     with _running(command, port) as process:
@@ -255,49 +246,63 @@ def _report(results: dict[tuple[str, int, str], Measured], root: Path) -> None:
                 "runs": len(ours.rates),
             }
         )
-    rows += [_disk_row(modality, results[(modality, 1, "huren")], root) for modality in SETS]
-    _print(rows)
-    _append(rows)
+    for modality in SETS:
+        rows += _limits_of_the_machine(modality, results[(modality, 1, "huren")], root)
+    table.show(rows)
     slow = [row["what"] for row in rows if row["limit"] and row["ratio"] < row["limit"]]
     assert RUNS < 5 or not slow, slow
 
 
-def _disk_row(modality: str, ours: Measured, root: Path) -> dict[str, Any]:
+def _limits_of_the_machine(modality: str, ours: Measured, root: Path) -> list[dict[str, Any]]:
+    """One association beside the disk alone (append + fdatasync) and the loopback alone (copied once)."""
     _, edge, count = SETS[modality]
-    content, path = os.urandom(edge * edge * 2), root / "disk"
+    rates = {
+        "append + fdatasync alone": _disk_rate(edge * edge * 2, count, root / "disk"),
+        "a copy over the loopback alone": _loopback_rate(edge * edge * 2, count),
+    }
+    return [
+        {
+            "what": f"receive {modality}, 1 association, against {name}",
+            "ours": round(ours.median(), 1),
+            "peer": round(rate, 1),
+            "ratio": round(ours.median() / rate, 2),
+            "limit": None,
+            "ours_cpu_seconds": round(statistics.median(ours.cpu_seconds), 2),
+            "runs": len(ours.rates),
+        }
+        for name, rate in rates.items()
+    ]
+
+
+def _disk_rate(size_bytes: int, count: int, path: Path) -> float:
+    content = os.urandom(size_bytes)
     with path.open("wb", buffering=0) as file:
         began = time.perf_counter()
         for _ in range(count):
             file.write(content)
             os.fdatasync(file.fileno())
-        rate = count / (time.perf_counter() - began)
-    return {
-        "what": f"receive {modality}, 1 association, against append + fdatasync alone",
-        "ours": round(ours.median(), 1),
-        "peer": round(rate, 1),
-        "ratio": round(ours.median() / rate, 2),
-        "limit": None,
-        "ours_cpu_seconds": round(statistics.median(ours.cpu_seconds), 2),
-        "runs": len(ours.rates),
-    }
+        return count / (time.perf_counter() - began)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    print(f"\n{'what':<68}{'ours':>8}{'peer':>8}{'ratio':>7}{'limit':>7}{'cpu s':>12}{'rss MiB':>10}")
-    for row in rows:
-        cpu = f"{row['ours_cpu_seconds']}/{row.get('peer_cpu_seconds', '-')}"
-        rss = f"{row.get('ours_peak_rss_mib', '-')}/{row.get('peer_peak_rss_mib', '-')}"
-        figures = f"{row['ours']:>8}{row['peer']:>8}{row['ratio']:>7}{row['limit'] or '-':>7}"
-        print(f"{row['what']:<68}{figures}{cpu:>12}{rss:>10}")
+def _loopback_rate(size_bytes: int, count: int) -> float:
+    """One way only and without an answer in between; the other end is a thread."""
+    content, buffer = os.urandom(size_bytes), bytearray(1 << 20)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as sender,
+        server.accept()[0] as receiver,
+    ):
+        thread = threading.Thread(target=lambda: [sender.sendall(content) for _ in range(count)])
+        began, left = time.perf_counter(), size_bytes * count
+        thread.start()
+        while left:
+            left -= receiver.recv_into(buffer)
+        thread.join()
+        return count / (time.perf_counter() - began)
 
 
-def _append(rows: list[dict[str, Any]]) -> None:
-    old = json.loads(TABLE.read_text()) if TABLE.exists() else []
-    kept = [row for row in old if row["what"] not in {new["what"] for new in rows}]
-    TABLE.write_text(json.dumps(kept + rows, indent=1) + "\n")
-
-
-def _make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
+def make_set(folder: Path, SOPClassUID: str, edge: int, count: int) -> Path:
+    """Make so many images of `edge` by `edge` pixels of 16 bits, of one study; returns the folder."""
     folder.mkdir(parents=True)
     study, series = generate_uid(), generate_uid()
     noise = random.Random(edge)

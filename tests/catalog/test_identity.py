@@ -18,6 +18,8 @@ from catalog.identity import (
     document_facts,
     find_national_id,
     mask_number,
+    names_a_newborn,
+    newborn_document,
     normalise_document,
     normalise_name,
     sex_from_dicom,
@@ -172,8 +174,6 @@ def number_of(id_type: str, raw: str, **options: str) -> str:
     ("id_type", "raw", "number"),
     [
         ("01", full_width(MAN), MAN),
-        ("02", "no-1234 5678", "NO12345678"),
-        ("03", " e1234 5678 ", "E12345678"),
         ("04", "军字第1234567号", "军1234567"),
         ("04", "军1234567", "军1234567"),
         ("05", "ab１２3456789", "AB123456789"),
@@ -193,7 +193,11 @@ def test_each_type_of_document_has_one_spelling(id_type: str, raw: str, number: 
     ("id_type", "raw"),
     [
         ("02", "12345"),
+        ("02", "NO12345678"),
         ("03", "E1"),
+        ("03", "USA:E12345678"),
+        ("95", "01:1:20260101:1"),
+        ("95", f"95:01:{WOMAN}:20260101:1:20260102:1"),
         ("03", "护照12345678"),
         ("03", "E1234\x1b5678"),
         ("04", "军官"),
@@ -209,9 +213,62 @@ def test_each_type_of_document_has_one_spelling(id_type: str, raw: str, number: 
 )
 def test_a_number_that_its_type_cannot_have_is_refused_without_being_repeated(id_type: str, raw: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        normalise_document(id_type, raw, TODAY)
+        normalise_document(id_type, raw, TODAY, country="CHN")
     assert refusal.value.code.startswith("id_number_")
     assert len(raw) < 4 or raw not in str(refusal.value)
+
+
+def test_a_passport_is_of_the_country_that_issued_it() -> None:
+    chinese = normalise_document("03", " e1234-5678 ", TODAY, country="chn")
+    assert chinese == Document("03", "CHN:E12345678")
+    assert normalise_document("03", "E12345678", TODAY, country="KOR") != chinese
+    for country in ("", "CN", "中国人", "C1N"):
+        with pytest.raises(InvalidInput) as refusal:
+            normalise_document("03", "E12345678", TODAY, country=country)
+        assert refusal.value.code == "id_country_required"
+
+
+def test_a_household_register_stands_for_one_person_and_never_for_the_household() -> None:
+    assert normalise_document("02", MAN, TODAY) == Document("01", MAN)
+    with pytest.raises(InvalidInput):
+        normalise_document("02", "500103000123", TODAY)
+
+
+def test_a_newborn_is_neither_the_mother_nor_a_twin_nor_a_later_child() -> None:
+    mother, born = normalise_document("01", WOMAN, TODAY), date(2026, 1, 1)
+    first = newborn_document(mother, born, 1)
+    later = newborn_document(mother, date(2024, 1, 1), 1)
+    assert len({mother, first, newborn_document(mother, born, 2), later}) == 4
+    assert normalise_document("95", first.number, TODAY) == first
+    with pytest.raises(InvalidInput):
+        newborn_document(mother, born, 0)
+
+
+@pytest.mark.parametrize("name", ["林晓渝之女", "林晓渝之大子", "新生儿", "Baby^Of Lin", "LIN B/O", "王婴"])
+def test_a_child_without_a_name_is_not_the_person_of_the_mothers_number(name: str) -> None:
+    mother = Document("01", WOMAN)
+    for known in (Demographics(), Demographics(name="Lin^Xiaoyu")):
+        assert "newborn_conflict" in conflicts(known, Demographics(name=name), mother)
+    born = document_facts(mother).birth_date
+    assert conflicts(Demographics(), Demographics(name=name, birth_date=born), mother) == ()
+    for own in (Document("93", "T123456789"), newborn_document(mother, date(2026, 1, 1), 1)):
+        assert conflicts(Demographics(), Demographics(name=name, birth_date=date(2026, 1, 1)), own) == ()
+
+
+@pytest.mark.parametrize("name", ["张三", "王子涵", "李之琳", "欧阳之洲", "Babylon^Li", "婴宁"])
+def test_an_ordinary_name_is_not_taken_for_a_newborns(name: str) -> None:
+    assert not names_a_newborn(name)
+
+
+def test_a_name_that_nobody_knows_contradicts_no_name() -> None:
+    for nobody in ("无名氏", "未知", " 不详 "):
+        assert conflicts(Demographics(name=nobody), Demographics(name="张三"), None) == ()
+        assert conflicts(Demographics(name="张三"), Demographics(name=nobody), None) == ()
+
+
+def test_a_health_card_or_a_telephone_is_no_document() -> None:
+    assert all("健康卡" not in kind.zh and "医保" not in kind.zh for kind in DOCUMENT_TYPES.values())
+    assert not {"phone", "age"} & set(Demographics.__dataclass_fields__)
 
 
 def test_an_unknown_type_of_document_is_refused() -> None:

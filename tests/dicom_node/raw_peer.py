@@ -40,8 +40,11 @@ class Snapshotless(PeerDirectory):
 class RunningNode:
     """A node in this process, on a free port; a context manager."""
 
-    def __init__(self, root: Path, directory: PeerDirectory | None = None, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, directory: PeerDirectory | None = None, *, database_url: str = "", **settings: Any
+    ) -> None:
         self.root = root
+        self._database_url = database_url
         self.settings = NodeSettings(**{"port": 0, "low_water_bytes": 0, "artim_seconds": 1.0, **settings})
         self.directory = directory or Snapshotless(
             Peer("RAW", "H-A"), Peer("STORESCU", "H-A"), Peer("ECHOSCU", "H-A")
@@ -86,6 +89,7 @@ class RunningNode:
             self.root / "run",
             self.stop,
             on_ready=self._set_port,
+            database_url=self._database_url,
         )
 
     def _set_port(self, port: int) -> None:
@@ -96,8 +100,8 @@ class RunningNode:
 class RawPeer:
     """A TCP connection to the node; every read has a time limit of its own."""
 
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "RawPeer":

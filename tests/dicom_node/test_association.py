@@ -15,10 +15,10 @@ from pynetdicom import AE
 
 from catalog.errors import InvalidInput, Unavailable
 from dicom_node.command import encode_echo_rq, encode_store_rq
-from dicom_node.negotiation import STORAGE_CLASSES
 from dicom_node.part10 import read_file_meta
 from dicom_node.pdu import RELEASE_REQUEST, encode_abort, encode_p_data
 from dicom_node.peers import Peer, PeerDirectory
+from dicom_node.sop_classes import STORAGE_CLASSES
 from tests.dicom_node.raw_peer import (
     CT,
     EXPLICIT,

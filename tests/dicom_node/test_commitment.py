@@ -1,8 +1,10 @@
 """The data sets of storage commitment, and the N-ACTION of peers that do not keep to the standard."""
 
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,13 +15,8 @@ from pydicom.filereader import read_dataset
 from catalog.commitments import Transaction
 from catalog.instance_index import hash_instance, hash_instances
 from dicom_node.command import Command
-from dicom_node.commitment import (
-    DATASET_LIMIT_BYTES,
-    CommitmentRequest,
-    MalformedRequest,
-    decode_request,
-    encode_event,
-)
+from dicom_node.commitment import CommitmentRequest, decode_request, encode_event
+from dicom_node.commitment_asked import DATASET_LIMIT_BYTES, Refused
 from dicom_node.pdu import encode_p_data
 from tests.dicom_node.raw_peer import CT, EXPLICIT, IMPLICIT, MR, RawPeer, RunningNode, command_pdu
 from tests.packs import encode
@@ -68,7 +65,7 @@ def test_a_uid_that_is_none_is_an_invalid_argument(uid: str) -> None:
     value = uid.encode() + b"\0" * (len(uid) % 2)
     spoiled = dataset.replace(old, struct.pack("<HH2sH", 0x0008, 0x1195, b"UI", len(value)) + value)
     assert spoiled != dataset
-    with pytest.raises(MalformedRequest) as caught:
+    with pytest.raises(Refused) as caught:
         decode_request(spoiled, EXPLICIT)
     assert caught.value.status == 0x0115
 
@@ -77,21 +74,21 @@ def test_a_uid_that_is_none_is_an_invalid_argument(uid: str) -> None:
 def test_a_data_set_cut_off_anywhere_is_never_read_as_another_request(syntax: str) -> None:
     whole = encode(asked((CT, "1.2.3"), (MR, "1.2.4")), syntax)
     for length in range(len(whole)):
-        with pytest.raises(MalformedRequest) as caught:
+        with pytest.raises(Refused) as caught:
             decode_request(whole[:length], syntax)
         assert caught.value.status in (0x0110, 0x0115)
 
 
 def test_a_data_set_nested_too_deeply_is_refused() -> None:
     deep = b"\x08\x00\x99\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 2000
-    with pytest.raises(MalformedRequest) as caught:
+    with pytest.raises(Refused) as caught:
         decode_request(deep, EXPLICIT)
     assert caught.value.status == 0x0110
 
 
 @given(st.binary(max_size=300), st.sampled_from([EXPLICIT, IMPLICIT]))
 def test_no_bytes_do_worse_than_being_refused(data: bytes, syntax: str) -> None:
-    with suppress(MalformedRequest):
+    with suppress(Refused):
         assert decode_request(data, syntax).referenced
 
 
@@ -148,6 +145,12 @@ def ask(peer: RawPeer, dataset: bytes, **changed: bytes | None) -> Command:
         piece = dataset[at : at + 16_000]
         peer.send(encode_p_data(1, 2 if at + 16_000 >= len(dataset) else 0, piece))
     return peer.response()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[RunningNode]:
+    with RunningNode(tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none") as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 import ast
 import inspect
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
+from pynetdicom import sop_class
 
 import dicom_node
-from dicom_node import admission, association, command, negotiation, part10, peers
+from dicom_node import admission, association, command, gate, part10, peers
 from dicom_node.negotiation import ACCEPTED, negotiate
 from dicom_node.pdu import APPLICATION_CONTEXT, AssociateRequest, ProposedContext
 from dicom_node.settings import NodeSettings
+from dicom_node.sop_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 
 STATEMENT = (Path(dicom_node.__file__).parent / "CONFORMANCE.md").read_text("utf-8")
 
@@ -38,10 +41,26 @@ def accepted(abstract_syntax: str, transfer_syntax: str) -> bool:
 def test_the_sop_classes_are_those_that_are_accepted() -> None:
     rows = table("SOP class UID") + table("storage SOP class UID")
     explicit = "1.2.840.10008.1.2.1"
-    known = {*UID_dictionary, *negotiation.STORAGE_CLASSES}
+    known = {*UID_dictionary, *STORAGE_CLASSES}
     assert {row[0] for row in rows} == {uid for uid in known if accepted(uid, explicit)}
-    assert {row[0] for row in table("storage SOP class UID")} == negotiation.STORAGE_CLASSES
+    assert {row[0] for row in table("storage SOP class UID")} == STORAGE_CLASSES
     assert [row for row in rows if row[1] != UID(row[0]).name] == []
+
+
+def test_the_classes_and_syntaxes_are_those_of_the_libraries() -> None:
+    """Every storage class of PS3.4 Annex B and the retired ones; every syntax that encodes a stored data set."""
+    current = set(map(str, sop_class._STORAGE_CLASSES.values()))
+    retired = {
+        str(uid)
+        for uid, (name, kind, _, is_retired, _) in UID_dictionary.items()
+        if kind == "SOP Class" and uid.startswith("1.2.840.10008.5.1.4.1.1.") and "Storage" in name
+        if is_retired or name.endswith("Trial")
+    }
+    # MIME, XML, Papyrus and DICOM real-time video are registered as transfer syntaxes too.
+    others = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.", "1.2.840.10008.1.20")
+    syntaxes = {str(uid) for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"}
+    assert current | retired == STORAGE_CLASSES
+    assert {uid for uid in syntaxes if not uid.startswith(others)} == TRANSFER_SYNTAXES
 
 
 def test_the_transfer_syntaxes_are_those_that_are_accepted() -> None:
@@ -68,7 +87,7 @@ def test_the_rejections_are_those_the_code_makes() -> None:
             made.add(tuple(str(ast.literal_eval(number)) for number in call.args[:3]))
     rows = table("result")
     assert {tuple(row[:3]) for row in rows} == made
-    sources = "".join(map(inspect.getsource, (association, admission, peers)))
+    sources = "".join(map(inspect.getsource, (association, admission, gate, peers)))
     assert [row[3] for row in rows if f'"{row[3]}"' not in sources] == []
     codes = {
         keyword.value.value
@@ -85,9 +104,9 @@ def test_the_rejections_are_those_the_code_makes() -> None:
 def test_the_settings_and_their_defaults_are_those_of_the_code() -> None:
     said = {row[0]: row[1] for row in table("setting")}
     defaults = {
-        f"HUREN_DICOM_{name.upper()}": _shown(field.default)
-        for name, field in NodeSettings.model_fields.items()
-        if field.default_factory is None
+        f"HUREN_DICOM_{one.name.upper()}": _shown(one.default)
+        for one in fields(NodeSettings)
+        if one.default is not MISSING
     }
     assert said == {**defaults, "HUREN_DICOM_WORKERS": "number of processors"}
 

@@ -32,16 +32,16 @@ def test_every_success_follows_a_sync_of_its_own_and_new_names_are_synced(
     tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     strace = require_tool("strace")
-    calls = "trace=fdatasync,fsync,sendto,rename,pwrite64"
+    calls = "trace=fdatasync,fsync,sendto,rename,pwrite64,pwritev2"
     with traced_node(tmp_path, strace, "-e", calls) as port, RawPeer(port) as peer:
         assert peer.associate()[:1] == b"\x02"
         for number in range(5):
             assert peer.store(bytes(40_000), f"1.2.{number}").status == 0
     steps = _steps((tmp_path / "trace").read_text().splitlines())
-    writing = [step for step in steps if step in ("pwrite64", "fdatasync", "answer")]
+    writing = [step for step in steps if step in ("pwritev2", "fdatasync", "answer")]
     answers = [at for at, step in enumerate(writing) if step == "answer"]
     assert len(answers) == 5
-    assert all(writing[at - 2 : at] == ["pwrite64", "fdatasync"] for at in answers)
+    assert all(writing[at - 2 : at] == ["pwritev2", "fdatasync"] for at in answers)
     first = steps[steps.index("pwrite64") : steps.index("answer")]
     assert "fsync" in first  # the pack's name, before the first answer
     sealing = steps.index("rename")
@@ -55,7 +55,9 @@ def _steps(trace: list[str]) -> list[str]:
     for line in trace:
         if "sendto(" in line and '"\\4\\0' in line:
             steps.append("answer")
-        is_over = "unfinished" not in line and (found := re.search(r"(fdatasync|fsync|pwrite64)[( ]", line))
+        is_over = "unfinished" not in line and (
+            found := re.search(r"(fdatasync|fsync|pwrite64|pwritev2)[( ]", line)
+        )
         if is_over and found:
             steps.append(found[1])
         if "rename(" in line and "/spool/open/" in line:
@@ -79,7 +81,7 @@ def test_a_sync_that_fails_is_answered_a700_and_the_association_goes_on(
     assert len(spool.quarantined()) == 1
 
 
-@pytest.mark.parametrize("call", ["pwrite64", "ftruncate", "rename"])
+@pytest.mark.parametrize("call", ["pwritev2", "pwrite64", "fallocate", "ftruncate", "rename"])
 def test_trouble_at_any_other_call_never_loses_what_was_acknowledged(
     tmp_path: Path, call: str, require_tool: Callable[[str], str]
 ) -> None:

@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from dicom_node.command import Command, MalformedCommand, decode_command, encode_response, encode_store_rq
-from dicom_node.negotiation import STORAGE_CLASSES, TRANSFER_SYNTAXES, negotiate
+from dicom_node.negotiation import negotiate
 from dicom_node.part10 import encode_file_meta, read_file_meta
 from dicom_node.pdu import (
     AssociateRequest,
@@ -29,6 +29,7 @@ from dicom_node.pdu import (
     encode_associate_ac,
     encode_command,
 )
+from dicom_node.sop_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from tests.dicom_node.raw_peer import CT, EXPLICIT, IMPLICIT, MR, VERIFICATION, request_pdu
 
 UIDS = st.from_regex(r"[1-9][0-9]{0,5}(\.(0|[1-9][0-9]{0,7})){1,6}", fullmatch=True)

@@ -16,13 +16,13 @@ from pydicom.data import get_testdata_file
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
+from catalog.embedded_child import free_ports
 from catalog.errors import InvalidInput
 from dicom_node.peers import Peer
 from dicom_node.settings import NodeSettings
 from dicom_node.tls import open_context
 from tests.certificates import Authority, Credentials
 from tests.dicom_node.raw_peer import RawPeer, RunningNode, Snapshotless
-from tests.flow.orthanc import free_port
 
 TITLE = "STORESCU"
 
@@ -39,7 +39,7 @@ class SecuredNode(RunningNode):
         self.foreign = Authority(folder / "foreign", "stranger").issue("foreign")
         server = self.authority.issue("server")
         registered = {c.fingerprint for c in (self.device, self.expired, self.revoked, self.foreign)}
-        self.tls_port = free_port()
+        self.tls_port = free_ports(1)[0]
         super().__init__(
             folder,
             Snapshotless(
@@ -164,6 +164,7 @@ def test_nothing_older_than_tls_1_2_and_no_cipher_without_forward_secrecy_is_off
         assert "ECDHE" in cipher["name"] or cipher["protocol"] == "TLSv1.3", cipher["name"]
 
 
+@pytest.mark.alone
 def test_silent_and_dripping_handshakes_delay_nobody_and_are_cut(secured: SecuredNode) -> None:
     with ExitStack() as stack:
         crowd = [

@@ -1,59 +1,18 @@
 """Several processes on one port: started, restarted, stopped, killed, and nothing acknowledged is lost."""
 
-import hashlib
 import os
-import random
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from dicom_node.pack import digest_holds
-from dicom_node.spool import Spool, read_pack
+from dicom_node.spool import Spool
+from tests.dicom_node.node_process import REPOSITORY, NodeProcess
 from tests.dicom_node.raw_peer import RawPeer, wait_until
-
-REPOSITORY = Path(__file__).parents[2]
-CYCLES = int(os.environ.get("HUREN_KILL_CYCLES", "25"))
-
-
-class NodeProcess:
-    """A node in a process group of its own."""
-
-    def __init__(self, root: Path, port: int = 0, workers: int = 2) -> None:
-        self.root = root
-        command = [sys.executable, "-m", "tests.dicom_node.node_process", str(root), str(port), str(workers)]
-        self.process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline().split()[1])
-
-    def workers(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
-
-    def kill_all(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-
-    def stop(self) -> float:
-        """End it by SIGTERM; gives the seconds that took."""
-        began = time.monotonic()
-        self.process.terminate()
-        self.process.communicate(timeout=15)
-        return time.monotonic() - began
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return any("spawn_main" in word for word in process.cmdline())
-    except psutil.Error:
-        return False  # it has just ended
 
 
 @pytest.fixture
@@ -70,6 +29,15 @@ def stores(port: int, uid: str = "1.2.3", data: bytes = b"data") -> bool:
             return peer.associate()[:1] == b"\x02" and peer.store(data, uid).status == 0
     except (OSError, AssertionError):
         return False
+
+
+def test_a_worker_imports_no_library_that_only_others_need() -> None:
+    heavy = {"pydicom", "pynetdicom", "sqlalchemy", "psycopg", "pydantic", "typer", "minio", "numpy"}
+    script = f"import sys, dicom_node.worker, dicom_node.workers; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_four_associations_are_dealt_out_evenly(process: NodeProcess) -> None:
@@ -129,75 +97,3 @@ def test_workers_end_when_their_supervisor_is_killed(process: NodeProcess) -> No
     process.process.kill()
     process.process.communicate()
     wait_until(lambda: not any(worker.is_running() for worker in workers))
-
-
-class Sender(threading.Thread):
-    """Stores one instance after another, whatever happens to the node, and remembers what was acknowledged."""
-
-    def __init__(self, number: int, port: int) -> None:
-        super().__init__()
-        self.number = number
-        self.port = port
-        self.acknowledged: dict[str, str] = {}
-        self.sent = 0
-        self.is_over = threading.Event()
-
-    def run(self) -> None:
-        while not self.is_over.is_set():
-            try:
-                with RawPeer(self.port) as peer:
-                    peer.associate()
-                    while not self.is_over.is_set():
-                        self._store(peer)
-            except (OSError, AssertionError, IndexError):
-                continue
-
-    def _store(self, peer: RawPeer) -> None:
-        self.sent += 1
-        uid = f"1.2.{self.number}.{self.sent}"
-        data = random.Random(uid).randbytes(random.randint(100, 300_000))
-        if peer.store(data, uid).status == 0:
-            self.acknowledged[uid] = hashlib.sha256(data).hexdigest()
-
-
-def test_killing_the_node_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path)
-    senders = [Sender(number, node.port) for number in range(4)]
-    for sender in senders:
-        sender.start()
-    try:
-        for cycle in range(CYCLES):
-            before = sum(len(sender.acknowledged) for sender in senders)
-            wait_until(lambda least=before + 4: sum(len(sender.acknowledged) for sender in senders) > least)
-            threading.Event().wait(random.uniform(0.005, 0.3))
-            if cycle % 5 == 4:
-                node.kill_all()
-                node = NodeProcess(tmp_path, node.port)
-            else:
-                wait_until(node.workers)
-                random.choice(node.workers()).kill()
-    finally:
-        for sender in senders:
-            sender.is_over.set()
-        for sender in senders:
-            sender.join()
-        node.stop()
-    spool = Spool(tmp_path / "spool")
-    spool.recover()
-    kept = digests(spool)
-    acknowledged = {uid: digest for sender in senders for uid, digest in sender.acknowledged.items()}
-    assert len(acknowledged) > CYCLES * 4
-    assert {uid: kept.get(uid) for uid in acknowledged} == acknowledged
-    assert spool.quarantined() == []
-    assert not any((tmp_path / "spool/open").iterdir())
-
-
-def digests(spool: Spool) -> dict[str, str]:
-    """SOP Instance UID → the digest of its data set, read from the bytes of all sealed packs."""
-    found = {}
-    for pack in spool.sealed():
-        with pack.path.open("rb") as file:
-            for member in read_pack(pack.path).members:
-                assert digest_holds(file.fileno(), member)
-                found[member.SOPInstanceUID] = member.sha256
-    return found

@@ -236,6 +236,7 @@ def test_alive_ready_and_counters_are_public(service: Service) -> None:
     assert service.call("GET", "/metrics", role="").status_code == 200
 
 
+@pytest.mark.alone
 def test_with_the_database_gone_a_check_is_unknown_within_two_seconds_never_no_prior(
     service: Service, unreachable_database_url: str
 ) -> None:

@@ -222,7 +222,7 @@ def test_frames_are_answered_one_by_one_however_their_bytes_are_cut() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        b"\x0b" + b"x" * 5000,
+        b"\x0b" + b"x" * 5000 + b"\x1c\r",
         b"GET / HTTP/1.1\r\nHost: nobody-should-send-this-to-an-mllp-port-at-all\r\n\r\n",
         b"\x0bhalf",
     ],

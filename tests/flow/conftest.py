@@ -12,18 +12,19 @@ from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.embedded import Embedded
 from catalog.objects import ObjectStore
-from dicom_node.ship import Shipper
+from dicom_node.ship import Shipper, ShipSettings
 from dicom_node.spool import Spool
 from tests.city import City, open_catalogue
 from tests.faults.s3_proxy import open_proxy
+from tests.flow.commitment_site import Modality, Site, listening_node
 from tests.flow.harbour import FAST, NOW, Harbour
-from tests.flow.running import Running
+from tests.flow.running import PATIENT, Running
 
 
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """`huren up` with hospitals A and B, A evaluated for everything in the city."""
-    running = Running(tmp_path_factory.mktemp("up") / "data").start()
+    running = Running(tmp_path_factory.mktemp("up") / "data", PATIENT).start()
     register(running)
     yield running
     assert running.stop() == 0
@@ -88,3 +89,23 @@ def harbour(
             spool = Spool(tmp_path / "spool", low_water_bytes=0)
             shipper = Shipper(spool, store, catalogue, FAST)
             yield Harbour(spool, store, proxy, own, catalogue, database_url, keys, shipper)
+
+
+@pytest.fixture
+def site(
+    embedded: Embedded, s3_store: ObjectStore, catalogue: Catalogue, database_url: str, tmp_path: Path
+) -> Iterator[Site]:
+    """A node, a shipper and what commits, with an empty spool, an empty bucket and nothing asked yet."""
+    access = embedded.services.s3
+    assert access is not None
+    with transaction(catalogue.engine) as session:
+        session.execute(text("set local session_replication_role = replica"))  # the append-only guards off
+        session.execute(text("truncate study, pack, conflict, commitment cascade"))
+        session.execute(text("update peer set host = null, port = null, tls = false, certificates = '{}'"))
+    with open_proxy(access.address) as proxy, listening_node(tmp_path, database_url) as port:
+        own = replace(access, endpoint=proxy.endpoint, bucket=f"commit-{uuid4().hex}")
+        with ObjectStore(own, read_seconds=3) as store:
+            store.ensure_bucket()
+            spool = Spool(tmp_path / "spool", low_water_bytes=0)
+            shipper = Shipper(spool, store, catalogue, ShipSettings(poll_seconds=0.02))
+            yield Site(port, spool, store, proxy, catalogue, shipper, Modality(port))

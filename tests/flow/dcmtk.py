@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from tests.flow.orthanc import free_port, is_listening
+from catalog.embedded_child import free_ports
+from tests.flow.orthanc import is_listening
 from tests.flow.running import until
 
 
@@ -23,7 +24,7 @@ def dataset_digest(path: Path) -> str:
 def receiving(storescp: str, inbox: Path, *options: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Run dcmtk's bit-preserving receiver; gives its port, and afterwards the digests of what came."""
     inbox.mkdir()
-    port, found = free_port(), dict[str, str]()
+    port, found = free_ports(1)[0], dict[str, str]()
     receiver = subprocess.Popen([storescp, "+B", *options, "-od", str(inbox), str(port)])
     try:
         until(lambda: is_listening(port), 20)

@@ -11,13 +11,16 @@ from typing import Any
 
 import httpx2
 
+from catalog.embedded_child import free_ports
 from tests.flow.running import until
 
 
 @contextmanager
-def running(program: str, folder: Path, modalities: dict[str, list[Any]], ae_title: str) -> Iterator[str]:
-    """Run Orthanc in `folder` and yield its HTTP address."""
-    http_port, dicom_port = free_port(), free_port()
+def running(
+    program: str, folder: Path, modalities: dict[str, Any], ae_title: str, **settings: str
+) -> Iterator[str]:
+    """Run Orthanc in `folder`, with more of its own settings if told, and yield its HTTP address."""
+    http_port, dicom_port = free_ports(2)
     home = folder / "orthanc"
     home.mkdir()
     configuration = {
@@ -32,6 +35,7 @@ def running(program: str, folder: Path, modalities: dict[str, list[Any]], ae_tit
         "AuthenticationEnabled": False,
         "DicomModalities": modalities,
         "SynchronousCMove": True,
+        **settings,
     }
     (home / "orthanc.json").write_text(json.dumps(configuration))
     with (home / "log").open("w") as log:
@@ -64,11 +68,3 @@ def _answers(url: str) -> bool:
         return httpx2.get(url, trust_env=False).status_code == 200
     except httpx2.HTTPError:
         return False
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

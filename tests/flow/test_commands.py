@@ -4,17 +4,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
-from huren import ELSEWHERE, HERE, main
+from huren import ELSEWHERE, HERE, app, main
 from tests.city import id_number
 from tests.flow.conftest import register
-from tests.flow.running import Running, huren, make_instance, until
+from tests.flow.running import PATIENT, Running, huren, make_instance, until
 
 pytestmark = pytest.mark.flow
 README = Path(__file__).parents[2] / "README.md"
@@ -27,7 +27,9 @@ def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("clocked")
     clock = folder / "clock"
     clock.write_text(f"{TODAY}T10:00:00+08:00")
-    running = Running(folder / "data", {"HUREN_ENV": "test", "HUREN_TEST_CLOCK_FILE": str(clock)}).start()
+    running = Running(
+        folder / "data", PATIENT | {"HUREN_ENV": "test", "HUREN_TEST_CLOCK_FILE": str(clock)}
+    ).start()
     register(running)
     yield running
     assert running.stop() == 0
@@ -35,12 +37,11 @@ def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> None:
     names = [*ELSEWHERE, "up", "env"]
-    with ThreadPoolExecutor(2) as pool:
-        helps = list(pool.map(lambda name: huren(name, "--help"), names))
-    assert all(done.returncode == 0 for done in helps)
-    for name, done in zip(names, helps, strict=True):
+    for name in names:
+        done = CliRunner().invoke(app, [name, "--help"])
+        assert done.exit_code == 0, name
         assert f"huren {name}" in README.read_text(), name
-        if name not in ("hospital", "qc", "items", "prices", "savings"):
+        if name not in ("hospital", "qc", "items", "prices", "savings", "people", "keys"):
             assert "--data-dir" in done.stdout, name
             assert "例 / example" in done.stdout, name
     assert Path("var") == HERE
@@ -117,8 +118,10 @@ def registry_of(database_url: str) -> str:
 
 
 def test_a_second_service_on_the_same_folder_is_refused(clocked: Running) -> None:
-    command = huren("up", "--data-dir", clocked.data_dir, "--dicom-port", "0", "--http-port", "0")
+    ports = ("--dicom-port", "0", "--http-port", "0")
+    command = huren("up", "--data-dir", clocked.data_dir, *ports, HUREN_FOLDER_WAIT_SECONDS="0.2")
     assert command.returncode == 1
+    assert "data_folder_in_use" in command.stderr
     assert "Traceback" not in command.stderr
 
 

@@ -92,6 +92,7 @@ def waiting_without_a_store(running: Running) -> Any:
     return answer if found["object_store"]["state"] == "down" and found["spool"]["packs"] == 1 else None
 
 
+@pytest.mark.alone
 def test_with_the_database_stopped_a_check_says_unknown_within_two_seconds_and_recovers(
     own: Running, folder: Path
 ) -> None:

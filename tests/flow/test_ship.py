@@ -193,6 +193,7 @@ def test_two_nodes_that_send_one_study_at_once_keep_it_once(harbour: Harbour, tm
     assert [shipper.counters().get("retries", 0) for shipper in shippers] == [0, 0]
 
 
+@pytest.mark.alone
 def test_a_study_is_visible_within_two_seconds_of_being_sealed(harbour: Harbour) -> None:
     shipper = Shipper(harbour.spool, harbour.store, harbour.catalogue)
     with running(shipper):

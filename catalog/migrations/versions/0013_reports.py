@@ -1,10 +1,10 @@
-"""Reports and their versions, laboratory values, attachments; notices; senders of HL7 v2."""
+"""Reports and their versions, laboratory values, attachments; senders of HL7 v2."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0003"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("sex", sa.Text(), nullable=False),
         sa.Column("person_id", sa.BigInteger()),
         sa.Column("claimed_person_id", sa.BigInteger()),
+        sa.Column("claim_reasons", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("identity", sa.Text(), server_default="unlinked", nullable=False),
         sa.Column("reasons", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("standing_version_id", sa.BigInteger()),
@@ -112,24 +113,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_report_version_document_uid", "report_version", ["document_uid"])
     op.create_table(
-        "notice",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("hospital_id", sa.BigInteger(), nullable=False),
-        sa.Column("decision_id", sa.BigInteger(), nullable=False),
-        sa.Column("result_id", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        "report_hold",
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("report_id", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("read_at", sa.DateTime(timezone=True)),
-        sa.ForeignKeyConstraint(
-            ["decision_id"], ["decision.id"], name=op.f("fk_notice_decision_id_decision")
-        ),
-        sa.ForeignKeyConstraint(
-            ["hospital_id"], ["hospital.id"], name=op.f("fk_notice_hospital_id_hospital")
-        ),
-        sa.ForeignKeyConstraint(["result_id"], ["result.id"], name=op.f("fk_notice_result_id_result")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_report_hold_person_id_person")),
+        sa.ForeignKeyConstraint(["report_id"], ["report.id"], name=op.f("fk_report_hold_report_id_report")),
+        sa.PrimaryKeyConstraint("person_id", "report_id", name=op.f("pk_report_hold")),
     )
-    op.create_index("ix_notice_hospital_id", "notice", ["hospital_id", "id"])
+    op.create_index("ix_report_hold_report_id", "report_hold", ["report_id"])
     op.create_table(
         "observation",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -185,7 +177,7 @@ def downgrade() -> None:
     op.drop_constraint("fk_report_standing_version_id_report_version", "report")
     op.drop_table("report_attachment")
     op.drop_table("observation")
-    op.drop_table("notice")
+    op.drop_table("report_hold")
     op.drop_table("report_version")
     op.drop_table("report_shown")
     op.drop_table("report")

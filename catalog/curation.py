@@ -1,0 +1,167 @@
+"""What a curator reads about people: what waits for a ruling, and one person with claims and events.
+
+Numbers are masked; who looked at whom is audited.
+"""
+
+from datetime import date
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from catalog import audit, groups
+from catalog.context import Caller, Catalogue
+from catalog.db import transaction
+from catalog.errors import NotFound
+from catalog.identity import DOCUMENT_TYPES, display_name, find_national_id, mask_number
+from catalog.linking import DOUBTFUL
+from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
+from catalog.tables_people import IdentityEvent
+
+
+def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str, Any]:
+    """Return what is held for a human, oldest first: numbers that are in doubt, and studies."""
+    with transaction(catalogue.engine) as session:
+        numbers = _doubtful_numbers(session, catalogue, limit)
+        studies = _held_studies(session, catalogue, limit)
+        shown = {row["person"]["person_id"] for row in [*numbers, *studies]}
+        audit.record(session, caller, "people.queue", people=sorted(shown))
+        return {"numbers": numbers, "studies": studies}
+
+
+def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]:
+    """Return one person: number masked, whom he was merged with, claims, and every event. Raises NotFound."""
+    with transaction(catalogue.engine) as session:
+        person = session.get(Person, person_id)
+        if person is None:
+            raise NotFound("没有该人员", "No such person", code="unknown_person")
+        merged = groups.members(session, {person_id})
+        audit.record(session, caller, "people.show", person_id=person_id)
+        return {
+            **_described(catalogue, person),
+            "merged_with": [
+                _described(catalogue, session.get_one(Person, other))
+                for other in sorted(merged - {person_id})
+            ],
+            "numbers": _numbers_of(session, person_id),
+            "studies": _studies_of(session, person_id),
+            "events": _events_of(session, person_id),
+        }
+
+
+def _described(catalogue: Catalogue, person: Person) -> dict[str, Any]:
+    kind = DOCUMENT_TYPES.get(person.id_type)
+    number = catalogue.vault.open(person.id_type, person.number_cipher) if person.number_cipher else ""
+    return {
+        "person_id": person.id,
+        "id_type": person.id_type,
+        "document": kind.zh if kind else "",
+        "number": mask_number(number),
+        "name": display_name(person.name),
+        "birth_date": person.birth_date,
+        "sex": person.sex,
+    }
+
+
+def _shown(number: str) -> str:
+    """Return a hospital's number, masked where the hospital uses the national ID for it."""
+    return mask_number(number) if find_national_id([number], date.max) else number
+
+
+def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> list[dict[str, Any]]:
+    query = (
+        select(Alias, Person, Hospital.code)
+        .join(Person, Person.id == Alias.person_id)
+        .join(Hospital, Hospital.id == Alias.hospital_id)
+        .where(Alias.state == DOUBTFUL)
+        .order_by(Alias.id)
+        .limit(limit)
+    )
+    return [
+        {
+            "alias_id": alias.id,
+            "hospital": code,
+            "kind": alias.kind,
+            "number": _shown(alias.number),
+            "person": _described(catalogue, person),
+            "source": alias.source,
+            "reasons": alias.reasons,
+        }
+        for alias, person, code in session.execute(query)
+    ]
+
+
+def _held_studies(session: Session, catalogue: Catalogue, limit: int) -> list[dict[str, Any]]:
+    query = (
+        select(IdentityHold, Study, Person, Hospital.code)
+        .join(Study, Study.id == IdentityHold.study_id)
+        .join(Person, Person.id == IdentityHold.person_id)
+        .join(Hospital, Hospital.id == Study.hospital_id)
+        .order_by(Study.id, Person.id)
+        .limit(limit)
+    )
+    return [
+        {
+            "study_id": study.id,
+            "hospital": code,
+            "PatientName": display_name(study.patient_name),
+            "birth_date": study.birth_date,
+            "sex": study.sex,
+            "exam_time": study.exam_time,
+            "StudyDescription": study.description,
+            "person": _described(catalogue, person),
+            "reasons": hold.reasons,
+        }
+        for hold, study, person, code in session.execute(query)
+    ]
+
+
+def _numbers_of(session: Session, person_id: int) -> list[dict[str, Any]]:
+    query = select(Alias, Hospital.code).join(Hospital, Hospital.id == Alias.hospital_id)
+    return [
+        {
+            "alias_id": alias.id,
+            "hospital": code,
+            "kind": alias.kind,
+            "number": _shown(alias.number),
+            "state": alias.state,
+            "reasons": alias.reasons,
+            "ruling": alias.ruling,
+        }
+        for alias, code in session.execute(query.where(Alias.person_id == person_id).order_by(Alias.id))
+    ]
+
+
+def _studies_of(session: Session, person_id: int) -> list[dict[str, Any]]:
+    held = select(IdentityHold.study_id).where(IdentityHold.person_id == person_id)
+    query = select(Study).where(or_(Study.person_id == person_id, Study.id.in_(held))).order_by(Study.id)
+    return [
+        {
+            "study_id": study.id,
+            "identity": study.identity,
+            "exam_time": study.exam_time,
+            "StudyDescription": study.description,
+            "withdrawn": study.withdrawn,
+        }
+        for study in session.scalars(query)
+    ]
+
+
+def _events_of(session: Session, person_id: int) -> list[dict[str, Any]]:
+    touches = or_(IdentityEvent.person_id == person_id, IdentityEvent.other_person_id == person_id)
+    query = select(IdentityEvent).where(touches, IdentityEvent.kind.not_in(("opt_out", "opt_in")))
+    return [
+        {
+            "event_id": event.id,
+            "kind": event.kind,
+            "person_id": event.person_id,
+            "other_person_id": event.other_person_id,
+            "alias_id": event.alias_id,
+            "study_id": event.study_id,
+            "undoes": event.undoes_id,
+            "reason": event.reason,
+            "by": event.caller,
+            "at": event.created_at,
+        }
+        for event in session.scalars(query.order_by(IdentityEvent.id))
+    ]

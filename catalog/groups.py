@@ -1,0 +1,42 @@
+"""People whom a curator found to be one human being: a group, seen as one by every check and by the books."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from catalog.tables import Person
+
+
+def members(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
+    """Return these people and everybody merged with them."""
+    asked = set(person_ids)
+    return frozenset(asked.union(session.scalars(select(Person.id).where(_together(asked)))))
+
+
+def of_person(session: Session, person: Person) -> frozenset[int]:
+    """Return a person just read, and everybody merged with him."""
+    return frozenset({person.id}) if person.group_id is None else members(session, {person.id})
+
+
+def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
+    """Serialise what changes these people's results, decisions or money until the transaction ends.
+
+    Returns everybody locked: those merged with them are locked too, also by a merge waited for.
+    """
+    locked: dict[int, int | None] = {}
+    wanted = set(person_ids)
+    while wanted - locked.keys():
+        query = select(Person.id, Person.group_id).where(_together(wanted)).order_by(Person.id)
+        found = dict(session.execute(query.with_for_update(key_share=True)).tuples().all())
+        news = {group for each, group in found.items() if group is not None and locked.get(each) != group}
+        locked = {**dict.fromkeys(wanted), **found}
+        if news:  # somebody may have joined the group while this waited
+            wanted = set(members(session, found))
+    return frozenset(locked)
+
+
+def _together(asked: set[int]) -> ColumnElement[bool]:
+    mine = aliased(Person)
+    shared = select(mine.group_id).where(mine.id.in_(asked), mine.group_id.is_not(None))
+    return or_(Person.id.in_(asked), Person.group_id.in_(shared))
