@@ -31,6 +31,8 @@ ELSEWHERE: Final = {
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
     "savings": "catalog.cli_money:savings_app",
+    "reports": "catalog.cli_reports:reports",
+    "hl7": "exchange.cli_hl7:hl7",
     "people": "catalog.cli_people:people_app",
     "keys": "catalog.cli_keys:keys",
     "withdraw": "catalog.cli_withdrawal:withdraw",
@@ -99,9 +101,9 @@ def up(
     例 / example:  huren up --data-dir var --dicom-port 11112 --http-port 8080
     """
     from catalog.house import House, reserved_port
+    from catalog.signals import stop_on_signals
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
-    from dicom_node.signals import stop_on_signals
     from exchange.settings import ExchangeSettings
 
     stop = threading.Event()

@@ -11,11 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, people, quality, registry, sharing
+from catalog import audit, groups, ledger, people, quality, registry, reports, sharing
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
 from catalog.records import Shown
+from catalog.report_records import WITHDRAWN
 from catalog.rules import local_day
 from catalog.tables import (
     Decision,
@@ -349,6 +350,8 @@ def _standing_result(deciding: _Deciding, result_id: int) -> Result:
     asked = _people_asked(deciding)
     hidden = not sharing.is_shared(deciding.session, asked)
     changed = result.status != "active" or result.person_id not in asked
+    if study is not None:
+        changed = changed or reports.newest_status(deciding.session, study.id) in WITHDRAWN
     if changed or hidden or (study is not None and study.withdrawn):
         raise Conflict(
             "该结果已撤回或变更,请重新询问",

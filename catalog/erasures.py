@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, notices, people, tables
+from catalog import audit, groups, ledger, notices, people, report_erasure, tables
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -63,6 +63,7 @@ def scope_of_person(session: Session, catalogue: Catalogue, document: Document) 
     own = or_(Result.person_id.in_(everybody), Result.study_id.in_(studies))
     query = select(func.count(func.distinct(IdentityHold.study_id)))
     held = session.scalar(query.where(IdentityHold.person_id.in_(everybody))) or 0
+    held += report_erasure.held(session, everybody)
     return _with_objects(session, Scope(everybody, tuple(studies), _results(session, own), held=held))
 
 
@@ -99,6 +100,7 @@ def erase(
         notices.notify(session, catalogue, scope.results, "study_erased")
         _erase_results(session, scope)
         _erase_studies(session, scope)
+        report_erasure.erase(session, scope.people, scope.studies)
         _erase_people(session, scope)
         _redact_checks(session, scope, touched)
         for person_id in sorted(touched):
@@ -169,7 +171,10 @@ def _with_objects(session: Session, scope: Scope) -> Scope:
         people=scope.people,
         studies=scope.studies,
         results=scope.results,
-        object_keys=tuple(key for pack in packs for key in (pack.key, pack.sidecar_key)),
+        object_keys=(
+            *(key for pack in packs for key in (pack.key, pack.sidecar_key)),
+            *report_erasure.document_keys(session, scope.people, scope.studies),
+        ),
         size_bytes=sum(pack.size_bytes for pack in packs),
         held=scope.held,
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, groups, ledger, links
+from catalog import audit, groups, ledger, links, report_identity
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -123,6 +123,7 @@ def _done(
     studies = _regroup(session, locked) if event.other_person_id else _restate(session, event)
     links.restate_numbers(session, {key for study in studies for key in links.keys_of(study)})
     changed = links.relink(session, catalogue, studies)
+    report_identity.relink(session, catalogue, report_identity.claimed_for(session, locked))
     for person_id in sorted(locked):
         ledger.settle(session, catalogue, person_id)
     audit.record(

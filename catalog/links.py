@@ -84,10 +84,10 @@ def studies_under(session: Session, key: AliasKey) -> list[Study]:
 
 def studies_claimed_for(session: Session, person_ids: Iterable[int]) -> list[Study]:
     """Return every study that is claimed for one of these people, by itself or by a number it carries."""
-    people = set(person_ids)
-    own = select(StudyClaim.study_id).where(StudyClaim.person_id.in_(people))
+    wanted = set(person_ids)
+    own = select(StudyClaim.study_id).where(StudyClaim.person_id.in_(wanted))
     carried = select(Study.id).join(Alias, Alias.hospital_id == Study.hospital_id)
-    carried = carried.where(Alias.person_id.in_(people), _carries())
+    carried = carried.where(Alias.person_id.in_(wanted), _carries())
     query = select(Study).where(or_(Study.id.in_(own), Study.id.in_(carried))).order_by(Study.id)
     return list(session.scalars(query.with_for_update()))
 
@@ -102,7 +102,7 @@ def restate_numbers(session: Session, keys: Iterable[AliasKey]) -> None:
     session.flush()
     for key in sorted(set(keys)):
         claims = _claims_on(session, key)
-        of_each = _groups(_people(session, (alias.person_id for alias in claims)))
+        of_each = _groups(people(session, (alias.person_id for alias in claims)))
         states = alias_states([_claim(alias) for alias in claims], of_each)
         for alias in claims:
             alias.state = states[alias.person_id]
@@ -144,14 +144,14 @@ def keys_of(study: Study) -> list[AliasKey]:
 def _resolve(session: Session, study: Study) -> Link:
     query = select(StudyClaim).where(StudyClaim.study_id == study.id)
     own = [_claim(claim) for claim in session.scalars(query)]
-    numbers = [_number_claims(session, key) for key in keys_of(study)]
-    people = _people(session, (claim.person_id for claims in (own, *numbers) for claim in claims))
+    numbers = [number_claims(session, key) for key in keys_of(study)]
+    claimants = people(session, (claim.person_id for claims in (own, *numbers) for claim in claims))
     said = study_demographics(study)
-    clashes = {person.id: conflicts(demographics(person), said, None) for person in people}
-    return resolve(own, numbers, _groups(people), clashes)
+    clashes = {person.id: conflicts(demographics(person), said, None) for person in claimants}
+    return resolve(own, numbers, _groups(claimants), clashes)
 
 
-def _people(session: Session, person_ids: Iterable[int]) -> list[Person]:
+def people(session: Session, person_ids: Iterable[int]) -> list[Person]:
     """Return these people as they are now, not as they were before the lock on them."""
     wanted = set(person_ids)
     if not wanted:
@@ -160,11 +160,11 @@ def _people(session: Session, person_ids: Iterable[int]) -> list[Person]:
     return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _groups(people: Iterable[Person]) -> dict[int, int]:
-    return {person.id: person.group_id or person.id for person in people}
+def _groups(found: Iterable[Person]) -> dict[int, int]:
+    return {person.id: person.group_id or person.id for person in found}
 
 
-def _number_claims(session: Session, key: AliasKey) -> list[Claim]:
+def number_claims(session: Session, key: AliasKey) -> list[Claim]:
     """Return the claims on a number; all are in doubt where it stands on studies of several patients."""
     claims = [_claim(alias) for alias in _claims_on(session, key)]
     hospital_id, kind, number = key

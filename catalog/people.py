@@ -8,7 +8,7 @@ from sqlalchemy import exists, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, keyring, links
+from catalog import audit, groups, keyring, links, report_identity
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -123,6 +123,7 @@ def link_number(
     links.claim_number(session, key, person.id, clash, source)
     links.restate_numbers(session, [key])
     changed = links.relink(session, catalogue, links.studies_under(session, key))
+    report_identity.relink(session, catalogue, report_identity.under(session, key))
     alias = session.get_one(Alias, (*key, person.id))
     reasons = list(clash) or ([] if alias.state == LINKED else alias.reasons or [SEVERAL])
     audit.record(
@@ -150,6 +151,7 @@ def link_study(
         if study.patient_id and links.claim_number(session, key, person.id, clash, "header"):
             links.restate_numbers(session, [key])
             concerned = links.studies_under(session, key)
+            report_identity.relink(session, catalogue, report_identity.under(session, key))
     links.relink(session, catalogue, _with_accession(session, study, concerned))
 
 
@@ -157,7 +159,7 @@ def held(session: Session, people: Collection[int]) -> bool:
     """Say whether something of these people waits for a human."""
     held = exists().where(IdentityHold.person_id.in_(people))
     doubted = exists().where(Alias.person_id.in_(people), Alias.state == DOUBTFUL)
-    return bool(session.scalar(select(or_(held, doubted))))
+    return bool(session.scalar(select(or_(held, doubted)))) or report_identity.held(session, people)
 
 
 def _with_accession(session: Session, study: Study, studies: list[Study]) -> list[Study]:

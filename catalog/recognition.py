@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, item_lists, ledger, people, registry, sharing
+from catalog import audit, groups, item_lists, ledger, people, registry, report_views, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -20,6 +20,7 @@ from catalog.items import Item
 from catalog.orders import ORDER_ERRORS, Asking, OrderRequest, resolve, side
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
+from catalog.report_views import ResultReport
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
 from catalog.tables import Decision, Hospital, OrderCheck, OrderedItem, Person, Result, Study
 
@@ -47,6 +48,17 @@ class _Candidate:
     study: Study | None
     hospital: Institution
     exact: bool
+    report: ResultReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One result of the person with everything that belongs to it."""
+
+    prior: Prior
+    result: Result
+    study: Study | None
+    report: ResultReport | None
 
 
 def check(
@@ -159,9 +171,7 @@ def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer
     }
 
 
-def _priors(
-    asking: Asking, person: Person, orders: Iterable[Order]
-) -> list[tuple[Prior, Result, Study | None]]:
+def _priors(asking: Asking, person: Person, orders: Iterable[Order]) -> list[_Known]:
     """Return every result of the person that could answer one of the orders."""
     wanted = set().union(*(order.answered_by for order in orders))
     everybody = groups.of_person(asking.session, person)
@@ -179,24 +189,26 @@ def _priors(
     hospitals = {hospital.id: hospital for _, _, hospital in rows}
     places = registry.institutions(asking.session, hospitals.values())
     marks = registry.evaluations(asking.session, hospitals)
+    reports = report_views.reports_of(asking.session, (result for result, _, _ in rows))
     return [
-        (_prior(asking, result, study, places[hospital.id], marks.get(hospital.id, ())), result, study)
+        _known(asking, result, study, places[hospital.id], marks.get(hospital.id, ()), reports.get(result.id))
         for result, study, hospital in rows
     ]
 
 
-def _prior(
+def _known(
     asking: Asking,
     result: Result,
     study: Study | None,
     hospital: Institution,
     evaluations: tuple[Evaluation, ...],
-) -> Prior:
+    report: ResultReport | None,
+) -> _Known:
     item = asking.items.get(result.item_code)
     if item is None:
         raise LookupError(f"result {result.id} names an item that is not on the list")
     complete, flagged = _images_stand(study, asking.now)
-    return Prior(
+    prior = Prior(
         result_id=str(result.id),
         item_code=item.code,
         category=item.category,
@@ -205,6 +217,7 @@ def _prior(
         exam_time=result.exam_time,
         evaluations=evaluations,
         item_groups=item.groups,
+        reports=(report.version,) if report else (),
         laterality=side(result.laterality),
         body_part=result.body_part,
         withdrawn=result.status == "withdrawn" or (study is not None and study.withdrawn),
@@ -212,6 +225,7 @@ def _prior(
         quality_flagged=flagged,
         uid_conflict=study is not None and study.uid_conflict,
     )
+    return _Known(prior, result, study, report)
 
 
 def _images_stand(study: Study | None, now: datetime) -> tuple[bool, bool]:
@@ -238,7 +252,7 @@ def _answer_order(
     request: OrderRequest,
     order: Order | str,
     item: Item | None,
-    priors: Iterable[tuple[Prior, Result, Study | None]],
+    priors: Iterable[_Known],
     prices: dict[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
@@ -254,24 +268,23 @@ def _answer_order(
     return answer | {"candidates": [_describe(candidate, price) for candidate in found]}
 
 
-def _judged(
-    asking: Asking, order: Order, priors: Iterable[tuple[Prior, Result, Study | None]]
-) -> Iterable[_Candidate]:
-    for prior, result, study in priors:
-        verdict = decide(order, prior, asking.catalogue.policy, asking.now)
+def _judged(asking: Asking, order: Order, priors: Iterable[_Known]) -> Iterable[_Candidate]:
+    for known in priors:
+        verdict = decide(order, known.prior, asking.catalogue.policy, asking.now)
         if verdict.shown is not Shown.HIDDEN:
-            exact = prior.item_code == order.item_code
-            yield _Candidate(verdict, result, study, prior.hospital, exact)
+            exact = known.prior.item_code == order.item_code
+            yield _Candidate(verdict, known.result, known.study, known.prior.hospital, exact, known.report)
 
 
 def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """Recognisable first, exact item before covering, newest exam, then result id."""
+    """Recognisable first, exact item before covering, newest exam, newest report, then result id."""
     return sorted(
         candidates,
         key=lambda c: (
             c.verdict.shown is not Shown.RECOGNISABLE,
             not c.exact,
             -c.result.exam_time.timestamp(),
+            -c.report.version.reported_at.timestamp() if c.report else 0.0,
             c.result.id,
         ),
     )
@@ -290,7 +303,7 @@ def _describe(candidate: _Candidate, price: PriceRow | None) -> dict[str, Any]:
         "own_hospital": verdict.own_hospital,
         "hr_marks": list(verdict.marks),
         "exam_time": _iso(result.exam_time),
-        "report": None,
+        "report": candidate.report.described if candidate.report else None,
         "images": None if study is None else _images(study),
         "saving_fen": price.price_fen if price else 0,
         "price_id": price.row_id if price else None,
@@ -331,6 +344,7 @@ def _keep(
     if person is not None:
         for answer in given["orders"]:
             _keep_order(asking, person, given["check_id"], answer)
+        report_views.remember_shown(session, asking.hospital_id, person.id, _shown_reports(given))
     audit.record(
         session,
         caller,
@@ -341,6 +355,13 @@ def _keep(
         answer=given["answer"],
         shown=[c["result_id"] for o in given["orders"] for c in o["candidates"]],
     )
+
+
+def _shown_reports(given: dict[str, Any]) -> Iterable[int]:
+    for answer in given["orders"]:
+        for candidate in answer["candidates"]:
+            if candidate["report"] is not None:
+                yield int(candidate["report"]["report_id"])
 
 
 def _keep_order(asking: Asking, person: Person, check_id: str, answer: dict[str, Any]) -> None:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from catalog.report_records import ReportMessage
 
 Laterality = Literal["L", "R", "B"]
 Urgency = Literal["routine", "emergency"]
@@ -203,7 +206,7 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class PackRecord:
-    """A pack that is already in the object store, ready to be registered.
+    """A pack that is already in the object store, ready to be registered, with the reports found in it.
 
     `completeness` is what `catalog.completeness.summarise` made of its instances; `unreadable` are the
     SOPInstanceUIDs that came with this study alone and could not be read.
@@ -220,3 +223,4 @@ class PackRecord:
     instances: tuple[InstanceRecord, ...]
     completeness: dict[str, Any] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    reports: "tuple[ReportMessage, ...]" = ()

@@ -9,7 +9,17 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import arrivals, audit, erasures, ledger, people, registry, results
+from catalog import (
+    arrivals,
+    audit,
+    erasures,
+    ledger,
+    people,
+    registry,
+    report_links,
+    reports,
+    results,
+)
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
@@ -78,6 +88,7 @@ def register_pack(
     """
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, record.hospital_code)
+        report_links.lock_meeting(session, hospital.id, record.header.StudyInstanceUID)
         national_id = find_national_id(record.header.identifiers, people.today_of(catalogue))
         _hold_still(session, catalogue, hospital.id, record.header, national_id)
         study = _claim_study(session, hospital, record)
@@ -92,6 +103,9 @@ def register_pack(
         people.link_study(session, catalogue, study, national_id, _told(record.header))
         if not study.withdrawn:
             results.map_results(session, catalogue, study)
+        report_links.join_waiting(session, catalogue, study)
+        caller = Caller(record.calling_ae, _SHIPPER, record.hospital_code)
+        reports.take_documents(session, catalogue, caller, study, record.reports)
         settle(session, catalogue, study)
         return True
 

@@ -5,10 +5,11 @@ them the contradicting ones, each as a pack of one study: PUT, read back, sideca
 """
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,9 @@ from catalog.db import transaction
 from catalog.errors import Conflict, IntegrityFault, NotFound, ObjectStoreDown
 from catalog.objects import ObjectStore
 from catalog.records import PackRecord, StudyHeader
+from catalog.report_records import ReportMessage
 from catalog.studies import Contradiction, KnownStudy
+from dicom_node.documents import from_read, take_out
 from dicom_node.facts import study_header
 from dicom_node.header import HeaderReader, ReadInstance, UnreadableInstance
 from dicom_node.pack import Member, PackIndex, read_pack, write_pack
@@ -194,6 +197,7 @@ class Archive:
             record = pack_record(pack, part.header(), part.instances, unreadable=part.unreadable)
             sidecar = write_sidecar(pack.index.pack_id, record, part.instances, revision=revision)
             self._store_pack(part, pack, record, sidecar)
+            record = replace(record, reports=self._reports(part))
             try:
                 made = studies.register_pack(
                     self._catalogue,
@@ -208,6 +212,22 @@ class Archive:
         self._count("packs", int(made))
         self._count("instances", len(part.instances) if made else 0)
         self._count("bytes", pack.size_bytes if made else 0)
+
+    def _reports(self, part: _Part) -> tuple[ReportMessage, ...]:
+        """The reports among the instances; their documents are objects of their own before any row names them."""
+        found = from_read(part.instances)
+        if not found:
+            return ()
+        with Path(part.index.path).open("rb") as file:
+            reports, refused = take_out(
+                found,
+                lambda at, size: os.pread(file.fileno(), size, at),
+                self._store,
+                datetime.fromisoformat(part.index.received),
+            )
+        self._count("reports", len(reports))
+        self._count("documents_refused", refused)
+        return reports
 
     def _keep_apart(self, part: _Part, contradictions: Sequence[Contradiction]) -> None:
         with self._pack_of(part, "conflict") as pack:

@@ -8,6 +8,7 @@ import typer
 from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
 from catalog.objects import ObjectStore
+from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
 from dicom_node.commitment_answer import Examiner
@@ -16,7 +17,6 @@ from dicom_node.counters import Counters, keep_writing
 from dicom_node.refusal_audit import keep_auditing
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.tls import open_outbound
 
 

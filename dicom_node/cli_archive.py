@@ -15,6 +15,7 @@ from catalog.console import HERE, AsJson, DataDir, show
 from catalog.errors import Unavailable
 from catalog.objects import ObjectStore
 from catalog.packs import named_bytes
+from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, open_workplace
 from dicom_node.acceptor import open_spool
 from dicom_node.orphans import Orphan, find_orphans
@@ -22,7 +23,6 @@ from dicom_node.rebuild import Rebuild, RebuildReport, Step
 from dicom_node.repair import Repair
 from dicom_node.scrub import Scrub, ScrubReport
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 
 _BYTES_PER_MB = 1_000_000
 

@@ -11,9 +11,9 @@ import typer
 
 from catalog.console import HERE, DataDir
 from catalog.folders import run_dir, spool_dir
+from catalog.signals import stop_on_signals
 from dicom_node.registry import keep_snapshot
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 

@@ -7,13 +7,13 @@ leftover    everything in it is registered elsewhere, or half of the pair is mis
 foreign     neither a pack nor a sidecar, and so not ours to remove
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final, Literal
 
-from catalog import erasures, studies
+from catalog import erasures, report_views, studies
 from catalog.context import Catalogue
 from catalog.errors import IntegrityFault
 from catalog.objects import ObjectStore, StoredObject
@@ -51,14 +51,20 @@ def find_orphans(
     found = walk(store)
     while batch := list(islice(found, _BATCH)):
         keys = [pack_key(one.sha256) for one in batch if isinstance(one, Pair)]
-        named = named_among(catalogue, keys)
+        named = named_among(catalogue, keys) | _attached(catalogue, batch)
         for one in batch:
             if isinstance(one, StoredObject):
-                yield _orphan(one, "foreign")
+                if one.key not in named:
+                    yield _orphan(one, "foreign")
             elif pack_key(one.sha256) not in named:
                 state = _state(store, catalogue, one, clock())
                 deleted = delete and state == "leftover" and _remove(store, catalogue, one)
                 yield from (_orphan(found, state, deleted=deleted) for found in one.objects)
+
+
+def _attached(catalogue: Catalogue, batch: Sequence[StoredObject | Pair]) -> set[str]:
+    """The keys of documents that reports name."""
+    return report_views.attached_among(catalogue, [one.key for one in batch if isinstance(one, StoredObject)])
 
 
 def _state(store: ObjectStore, catalogue: Catalogue, pair: Pair, now: datetime) -> State:

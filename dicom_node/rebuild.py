@@ -26,6 +26,7 @@ from catalog.packs import named_among
 from catalog.records import PackRecord
 from catalog.uids import pack_key, sidecar_key
 from dicom_node.bucket import Pair, fetch_sidecar, walk
+from dicom_node.documents import is_document
 from dicom_node.sidecar import Sidecar
 from dicom_node.study_rebuild import Outcome, StudyRebuild
 
@@ -155,7 +156,10 @@ class Rebuild:
 
 
 def _bare(sidecar: Sidecar) -> Sidecar:
-    """A sidecar without its metadata: a study may have thousands of instances."""
-    instances = tuple(replace(one, metadata={}) for one in sidecar.pack.instances)
+    """A sidecar without its metadata, which a study may have thousands of times; reports are made from theirs."""
+    instances = tuple(
+        one if is_document(one.SOPClassUID) else replace(one, metadata={}) for one in sidecar.pack.instances
+    )
     record: PackRecord = replace(sidecar.pack, instances=instances)
-    return replace(sidecar, pack=record, instances=())
+    documents = tuple(one for one in sidecar.instances if is_document(one.record.SOPClassUID))
+    return replace(sidecar, pack=record, instances=documents)

@@ -150,7 +150,8 @@ class Shipper:
     def counters(self) -> dict[str, int]:
         """Return what was done since the start, by name.
 
-        shipped (packs of the spool), packs, instances and bytes (registered), duplicates, contradictions,
+        shipped (packs of the spool), packs, instances and bytes (registered), reports and documents_refused (no PDF,
+        no CDA), duplicates, contradictions,
         quarantined (instances), quarantined_packs, retries, compared_again, read_back_failures, released,
         released_early (before their time, for room), erased (copies of what was erased), release_refused.
         """

@@ -13,9 +13,11 @@ from catalog.context import Catalogue
 from catalog.errors import Conflict, IntegrityFault, NotFound
 from catalog.objects import ObjectStore
 from catalog.records import PackRecord
+from catalog.report_records import ReportMessage
 from catalog.studies import KnownStudy
 from dicom_node.archive import source_id
 from dicom_node.bucket import fetch_sidecar
+from dicom_node.documents import DOCUMENT, DocumentInstance, is_document, take_out
 from dicom_node.sidecar import Sidecar
 from dicom_node.triage import Arrival, compare
 
@@ -44,6 +46,12 @@ class StudyRebuild:
         self._apart = sorted((one for one in sidecars if one.role == "conflict"), key=_conflict_order)
         self._contradicted = {
             (each.SOPInstanceUID, each.sha256) for one in self._apart for each in one.contradictions
+        }
+        self._documents_at = {
+            (one.pack.key, instance.record.SOPInstanceUID): instance.bulk[DOCUMENT]
+            for one in sidecars
+            for instance in one.instances
+            if DOCUMENT in instance.bulk
         }
         self._listings = {one.pack.sidecar_key: _instances(one.pack) for one in sidecars}
 
@@ -103,8 +111,25 @@ class StudyRebuild:
         if not whole and not partly:
             return None
         new = replace(record, instances=tuple(own[position] for position in triage.new))
+        new = replace(new, reports=self._reports(new))
         made = studies.register_pack(self._catalogue, new, expected_revision=known.revision if known else 0)
         return "leftover" if not made else "pack" if whole else "overlapping"
+
+    def _reports(self, record: PackRecord) -> tuple[ReportMessage, ...]:
+        """The reports among a pack's instances, their documents kept again where they are missing."""
+        found = [
+            DocumentInstance(one.SOPClassUID, one.SOPInstanceUID, one.metadata, at)
+            for one in record.instances
+            if is_document(one.SOPClassUID)
+            for at in [self._documents_at.get((record.key, one.SOPInstanceUID))]
+        ]
+        reports, _ = take_out(
+            found,
+            lambda at, size: self._store.read_range(record.key, at, size),
+            self._store,
+            record.received_at,
+        )
+        return reports
 
     def _register_apart(self, sidecar: Sidecar) -> Outcome:
         record = sidecar.pack

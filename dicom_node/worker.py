@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from catalog.logs import set_up_logging
+from catalog.signals import stop_on_signals
 from dicom_node.acceptor import serve
 from dicom_node.peers import Peer, PeerDirectory
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 
 
 def main(spool: str, run: str, snapshot: str, plain: str, tls: str) -> None:

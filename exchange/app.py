@@ -7,9 +7,11 @@ from typing import Final
 from fastapi import FastAPI
 
 from catalog.context import Catalogue
+from catalog.objects import ObjectStore
 from exchange import (
     admin,
     checks,
+    fhir,
     health,
     items,
     notices,
@@ -18,6 +20,8 @@ from exchange import (
     problems,
     qc,
     quality,
+    report_curation,
+    reports,
     reviews,
     savings,
 )
@@ -36,6 +40,7 @@ def create_app(
     settings: ExchangeSettings,
     health_probes: health.Health,
     counters: Callable[[], Mapping[str, int | float]] = dict,
+    store: ObjectStore | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
     deadline = Deadline(settings.check_seconds, settings.check_threads)
@@ -50,13 +55,30 @@ def create_app(
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
     app.state.token_key = token_key
+    app.state.store = store
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (checks, patients, notices, savings, items, reviews, admin, qc, quality, people, health):
+    for part in (
+        checks,
+        patients,
+        notices,
+        reports,
+        report_curation,
+        fhir,
+        savings,
+        items,
+        reviews,
+        admin,
+        qc,
+        quality,
+        people,
+        health,
+    ):
         app.include_router(part.router)
     problems.install(app)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    larger = {"/fhir": settings.fhir_body_limit_bytes}
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

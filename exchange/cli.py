@@ -38,13 +38,14 @@ def api(
     例 / example:  huren api --data-dir var --http-port 8080
     """
     settings = ExchangeSettings()
-    with open_workplace(data_dir, s3=True) as place:
+    with open_workplace(data_dir, s3=True) as place, place.open_store(workers=16) as store:
         app = create_app(
             place.catalogue,
             open_token_key(keys_dir(place.data_dir) / "token.pem"),
             settings,
             _health(place),
             lambda: read_counters(place.run_dir / "metrics"),
+            store,
         )
         uvicorn.run(
             app,

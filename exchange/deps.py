@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from catalog.context import Catalogue
+from catalog.objects import ObjectStore
 from exchange.deadline import Deadline
 
 
@@ -20,5 +21,12 @@ def deadline_of(request: Request) -> Deadline:
     return deadline
 
 
+def store_of(request: Request) -> ObjectStore | None:
+    """Return the object store of documents, where the application was made with one."""
+    store: ObjectStore | None = request.app.state.store
+    return store
+
+
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
+StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]

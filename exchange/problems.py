@@ -22,6 +22,7 @@ from catalog.errors import (
     NotFound,
     Unavailable,
 )
+from exchange.outcomes import outcome_of_problem
 
 log = logging.getLogger("huren.exchange")
 
@@ -58,6 +59,13 @@ def status_of(error: HurenError) -> HTTPStatus:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+def problem_at(path: str, status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
+    """Return the answer in the language of the address: an OperationOutcome below /fhir, else problem+json."""
+    if path == "/fhir" or path.startswith("/fhir/"):
+        return outcome_of_problem(int(status), code, zh, en, str(extra.get("field", "")), _headers(status))
+    return problem(status, code, zh, en, **extra)
+
+
 def problem(status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
     """Return a problem+json answer, Chinese first, English beside it."""
     body = {
@@ -68,12 +76,16 @@ def problem(status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
         "code": code,
         **extra,
     }
+    return Response(orjson.dumps(body), status, _headers(status), media_type="application/problem+json")
+
+
+def _headers(status: int) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "2"
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    return headers
 
 
 def install(app: FastAPI) -> None:
@@ -96,35 +108,42 @@ def _domain(request: Request, error: Exception) -> Response:
         ]
     if isinstance(error, Unavailable) and request.url.path == "/v1/checks":
         extra["answer"] = "unknown"
-    return problem(status_of(error), error.code, error.zh, error.en, **extra)
+    return problem_at(request.url.path, status_of(error), error.code, error.zh, error.en, **extra)
 
 
-def _unauthenticated(_: Request, error: Exception) -> Response:
-    return problem(401, *_PLAIN[401], reason=str(error))
+def _unauthenticated(request: Request, error: Exception) -> Response:
+    return problem_at(request.url.path, 401, *_PLAIN[401], reason=str(error))
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     """Say which fields are wrong and why, never what stood in them."""
     if not isinstance(error, RequestValidationError):
         raise error
     if any(fault["type"] == "json_invalid" for fault in error.errors()):
-        return problem(400, *_PLAIN[400])
+        return problem_at(request.url.path, 400, *_PLAIN[400])
     faults = [
         {"field": ".".join(str(part) for part in fault["loc"][1:]), "message": fault["msg"]}
         for fault in error.errors()
     ]
-    return problem(422, "invalid_input", "请求内容不符合要求", "The request is not valid", errors=faults[:20])
+    return problem_at(
+        request.url.path,
+        422,
+        "invalid_input",
+        "请求内容不符合要求",
+        "The request is not valid",
+        errors=faults[:20],
+    )
 
 
-def _http(_: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code, zh, en = _PLAIN.get(error.status_code, ("error", "请求未能完成", "The request failed"))
-    return problem(error.status_code, code, zh, en)
+    return problem_at(request.url.path, error.status_code, code, zh, en)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
     reference = uuid.uuid4().hex[:12]
     log.error("unexpected error %s on %s: %s", reference, request.scope.get("path"), type(error).__name__)
     log.debug("traceback of %s", reference, exc_info=error)
-    return problem(500, *_PLAIN[500], reference=reference)
+    return problem_at(request.url.path, 500, *_PLAIN[500], reference=reference)

@@ -5,6 +5,7 @@ from alembic import context
 import catalog.tables_items
 import catalog.tables_people
 import catalog.tables_quality
+import catalog.tables_reports
 import catalog.tables_review  # noqa: F401 - their tables join the metadata
 from catalog.tables import Base
 

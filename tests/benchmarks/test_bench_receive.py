@@ -55,7 +55,7 @@ import sys, threading
 from pathlib import Path
 from dicom_node.peers import Peer, write_snapshot
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
+from catalog.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 root, stop = Path(sys.argv[1]), threading.Event()
 stop_on_signals(stop)

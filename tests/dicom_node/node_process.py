@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 
+from catalog.signals import stop_on_signals
 from dicom_node.peers import Peer, write_snapshot
 from dicom_node.settings import NodeSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.workers import WorkerPlan, run_workers
 
 REPOSITORY = Path(__file__).parents[2]

@@ -82,7 +82,7 @@ def test_a_burst_of_signals_to_all_of_them_still_ends_everything_in_time(process
 def test_a_signal_that_arrives_while_the_event_is_being_set_does_not_deadlock() -> None:
     script = """
 import signal, threading
-from dicom_node.signals import stop_on_signals
+from catalog.signals import stop_on_signals
 stop = threading.Event()
 stop_on_signals(stop)
 with stop._cond:

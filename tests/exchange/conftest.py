@@ -87,3 +87,18 @@ def unreachable_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "never answers":
             server.listen()
         yield f"postgresql://postgres@127.0.0.1:{server.getsockname()[1]}/none"
+
+
+@pytest.fixture(scope="module")
+def quiet(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service for tests that leave nothing behind: hospital A and nobody's studies."""
+    made: list[City] = []
+    folder = tmp_path_factory.mktemp("keys")
+    catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
+    made.append(City(catalogue))
+    key = open_token_key(folder / "token.pem")
+    app = create_app(catalogue, key, ExchangeSettings(), Health({}, {}))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        made[0].hospital("A")
+        yield Service(client, made[0], key)
+    catalogue.engine.dispose()

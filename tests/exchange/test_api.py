@@ -59,7 +59,8 @@ def test_from_a_check_to_the_regulators_figures(service: Service) -> None:
 def test_no_token_no_answer(service: Service, method: str, path: str) -> None:
     answer = service.call(method, path.replace("{check_id}", "x"), role="")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert answer.headers["content-type"] == "application/problem+json"
+    kind = "fhir" if path.startswith("/fhir") else "problem"
+    assert answer.headers["content-type"] == f"application/{kind}+json"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 from catalog.settings import S3Access
+from catalog.signals import stop_on_signals
 from dicom_node.ship import Shipper, ShipSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.spool import Spool
 from tests.faults.far_side import FarSide
 

@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from catalog.signals import stop_on_signals
 from dicom_node.acceptor import serve
 from dicom_node.peers import Peer, PeerDirectory
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
-from dicom_node.signals import stop_on_signals
 from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import wait_until
 from tests.faults.far_side import FarSide

@@ -1,0 +1,94 @@
+"""Whose reports are: it follows from the claims on them and on their PatientID, as for studies (catalog.linking)."""
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from catalog import groups, ledger, links
+from catalog.context import Catalogue
+from catalog.identity import Demographics, conflicts
+from catalog.linking import Claim, Link, resolve
+from catalog.tables import Alias, Result
+from catalog.tables_reports import Observation, Report, ReportHold
+
+
+def under(session: Session, key: links.AliasKey) -> list[Report]:
+    """Return the reports that carry a hospital's PatientID."""
+    hospital_id, kind, number = key
+    if kind != "PatientID":
+        return []
+    query = select(Report).where(Report.hospital_id == hospital_id, Report.patient_id == number)
+    return list(session.scalars(query.order_by(Report.id).with_for_update()))
+
+
+def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
+    """Return every report that is claimed for one of these people, by itself or by its PatientID."""
+    people = set(person_ids)
+    carried = select(Report.id).join(
+        Alias,
+        (Alias.hospital_id == Report.hospital_id)
+        & (Alias.kind == "PatientID")
+        & (Alias.number == Report.patient_id),
+    )
+    mine = or_(
+        Report.claimed_person_id.in_(people), Report.id.in_(carried.where(Alias.person_id.in_(people)))
+    )
+    return list(session.scalars(select(Report).where(mine).order_by(Report.id).with_for_update()))
+
+
+def relink(session: Session, catalogue: Catalogue, reports: Iterable[Report]) -> None:
+    """Bring the link of each report, and of the laboratory results in it, in line with the claims on it.
+
+    The books of everybody concerned are settled.
+    """
+    session.flush()
+    touched: set[int] = set()
+    for report in reports:
+        before = report.person_id
+        if _apply(session, report, _resolve(session, report)):
+            touched |= {each for each in (before, report.person_id) if each is not None}
+    for person_id in sorted(groups.lock(session, touched) if touched else ()):
+        ledger.settle(session, catalogue, person_id)
+
+
+def hold(session: Session, report: Report, people: Collection[int], reasons: Collection[str]) -> None:
+    """Take a report from whoever had it until a human has looked; answers about `people` are incomplete."""
+    _apply(session, report, Link("doubtful", None, tuple(reasons), frozenset(people)))
+
+
+def held(session: Session, people: Collection[int]) -> bool:
+    """Say whether a report that may be of one of these people waits for a human."""
+    return bool(session.scalar(select(exists().where(ReportHold.person_id.in_(people)))))
+
+
+def demographics(report: Report) -> Demographics:
+    """Return what a report itself says of its patient."""
+    return Demographics(name=report.patient_name or None, birth_date=report.birth_date, sex=report.sex)
+
+
+def _resolve(session: Session, report: Report) -> Link:
+    own = [Claim(report.claimed_person_id, tuple(report.claim_reasons))] if report.claimed_person_id else []
+    numbers = links.number_claims(session, (report.hospital_id, "PatientID", report.patient_id))
+    people = links.people(session, (claim.person_id for claim in (*own, *numbers)))
+    said = demographics(report)
+    clashes = {each.id: conflicts(links.demographics(each), said, None) for each in people}
+    return resolve(own, [numbers], {each.id: each.group_id or each.id for each in people}, clashes)
+
+
+def _apply(session: Session, report: Report, link: Link) -> bool:
+    changed = (report.identity, report.person_id) != (link.identity, link.person_id)
+    if not changed and not link.concerned:
+        return False
+    report.identity, report.person_id, report.reasons = link.identity, link.person_id, list(link.reasons)
+    session.flush()
+    if changed and report.category == "laboratory" and report.version_count:
+        measured = select(Observation.result_id).where(Observation.report_id == report.id)
+        session.execute(update(Result).where(Result.id.in_(measured)).values(person_id=link.person_id))
+    gone = delete(ReportHold).where(ReportHold.report_id == report.id)
+    session.execute(gone.where(ReportHold.person_id.not_in(link.concerned)))
+    for person_id in sorted(link.concerned):
+        row = {"person_id": person_id, "report_id": report.id}
+        session.execute(insert(ReportHold).values(row).on_conflict_do_nothing())
+    return changed

@@ -1,0 +1,274 @@
+"""Reports: taken once per version from whatever channel, in one transaction with all that follows from them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from catalog import audit, erasures, groups, lab_results, ledger, notices, people, report_links
+from catalog.context import Caller, Catalogue
+from catalog.errors import Conflict, InvalidInput
+from catalog.records import ReportStatus
+from catalog.report_records import ReportMessage, check_message, content_digest
+from catalog.report_versions import Change, KnownVersion, change, number_of, standing
+from catalog.tables import Hospital, Person, Result, Study
+from catalog.tables_reports import Report, ReportAttachment, ReportVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a message: its report and version, and whether it was new and now stands."""
+
+    report_id: int
+    version_id: int
+    made: bool
+    stands: bool
+
+
+def take(
+    session: Session, catalogue: Catalogue, caller: Caller, hospital: Hospital, message: ReportMessage
+) -> Taken:
+    """Keep one version of a report; the same content again changes nothing.
+
+    Raises InvalidInput for what cannot be kept, Conflict (`report_of_another_patient`,
+    `report_of_another_kind`) where the number belongs to another report.
+    """
+    check_message(message, catalogue.clock())
+    report_links.lock_meeting(session, hospital.id, message.StudyInstanceUID, message.number)
+    if message.StudyInstanceUID:
+        erasures.refuse_erased(session, message.StudyInstanceUID)
+    people.hold_still(
+        session,
+        catalogue,
+        hospital.id,
+        message.document,
+        PatientID=message.PatientID,
+        AccessionNumber=message.AccessionNumber,
+    )
+    report = _claim(session, hospital, message)
+    versions = _versions(session, report)
+    _check_patient(session, catalogue, report, message)
+    digest = content_digest(message)
+    same = next((each for each in versions if each.digest == digest), None)
+    if same is not None:
+        return Taken(report.id, same.id, made=False, stands=report.standing_version_id == same.id)
+    version = _add_version(session, catalogue, caller, report, message)
+    certain = report.identity == people.LINKED and (message.PatientID or "") in ("", report.patient_id)
+    _learn(report, message)
+    if not certain:
+        report_links.identify(session, catalogue, report, message)
+    report_links.find_study(session, catalogue, report)
+    _lock_people(session, report)
+    _restand(session, catalogue, report, versions, (version, message))
+    if report.person_id is not None and report.category == "laboratory":
+        ledger.settle(session, catalogue, report.person_id)
+    audit.record(
+        session,
+        caller,
+        "report.receive",
+        hospital_id=hospital.id,
+        person_id=report.person_id,
+        report_id=report.id,
+        version_id=version.id,
+        status=version.status,
+        source=version.source,
+    )
+    return Taken(report.id, version.id, made=True, stands=report.standing_version_id == version.id)
+
+
+def take_documents(
+    session: Session, catalogue: Catalogue, caller: Caller, study: Study, messages: Iterable[ReportMessage]
+) -> None:
+    """Keep the reports found among the DICOM instances of a study, each under its first document's UID.
+
+    One that cannot be kept is noted in the audit and holds up nothing: its instance is in the archive.
+    """
+    hospital = session.get_one(Hospital, study.hospital_id)
+    for message in messages:
+        try:
+            with session.begin_nested():
+                take(session, catalogue, caller, hospital, message)
+        except (InvalidInput, Conflict) as error:
+            audit.record(
+                session,
+                caller,
+                "report.refused",
+                hospital_id=hospital.id,
+                document_uid=message.document_uid,
+                code=error.code,
+            )
+
+
+def newest_status(session: Session, study_id: int) -> ReportStatus | None:
+    """Return the status of the report version that counts for a study, or None without any report."""
+    found = standing(version for version, _, _ in standing_versions(session, [study_id]))
+    return found.status if found else None
+
+
+def standing_versions(
+    session: Session, study_ids: Iterable[int]
+) -> list[tuple[KnownVersion, ReportVersion, Report]]:
+    """Return the standing version of every report of these studies.
+
+    A report whose person is in doubt, or another than the study's, is none of them.
+    What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
+    """
+    mine, theirs = aliased(Person), aliased(Person)
+    one_person = func.coalesce(mine.group_id, mine.id) == func.coalesce(theirs.group_id, theirs.id)
+    query = (
+        select(ReportVersion, Report)
+        .join(Report, Report.standing_version_id == ReportVersion.id)
+        .join(Study, Study.id == Report.study_id)
+        .outerjoin(mine, mine.id == Report.person_id)
+        .outerjoin(theirs, theirs.id == Study.person_id)
+        .where(Report.study_id.in_(list(study_ids)), or_(Report.identity == people.UNLINKED, one_person))
+    )
+    return [(known(row), row, report) for row, report in session.execute(query).tuples()]
+
+
+def known(row: ReportVersion) -> KnownVersion:
+    """Return a row as the rules see it."""
+    return KnownVersion(ReportStatus(row.status), row.reported_at, row.id, row.digest)
+
+
+def _claim(session: Session, hospital: Hospital, message: ReportMessage) -> Report:
+    row = {
+        "hospital_id": hospital.id,
+        "number": message.number,
+        "category": message.category,
+        "study_uid": message.StudyInstanceUID,
+        "accession_number": message.AccessionNumber,
+        "patient_id": message.PatientID,
+        "patient_name": message.demographics.name or "",
+        "birth_date": message.demographics.birth_date,
+        "sex": message.demographics.sex or "unknown",
+    }
+    session.execute(insert(Report).values(row).on_conflict_do_nothing())
+    query = select(Report).where(Report.hospital_id == hospital.id, Report.number == message.number)
+    report = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one()
+    if report.category != message.category:
+        raise Conflict(
+            "该报告编号已用于另一类报告",
+            "This report number belongs to a report of another kind",
+            code="report_of_another_kind",
+        )
+    return report
+
+
+def _versions(session: Session, report: Report) -> list[KnownVersion]:
+    query = select(
+        ReportVersion.status, ReportVersion.reported_at, ReportVersion.id, ReportVersion.digest
+    ).where(ReportVersion.report_id == report.id)
+    return [
+        KnownVersion(ReportStatus(status), reported_at, version_id, digest)
+        for status, reported_at, version_id, digest in session.execute(query).tuples()
+    ]
+
+
+def _check_patient(session: Session, catalogue: Catalogue, report: Report, message: ReportMessage) -> None:
+    """One number is one report of one patient: a version about somebody else is a mistake of its sender."""
+    other_id = report.patient_id and message.PatientID and report.patient_id != message.PatientID
+    other_person = False
+    claimed = report.person_id or report.claimed_person_id
+    if message.document is not None and claimed is not None:
+        person = people.find(session, catalogue, message.document)
+        other_person = person is None or person.id not in groups.members(session, {claimed})
+    if other_id or other_person:
+        raise Conflict(
+            "该报告编号已用于另一患者的报告",
+            "This report number belongs to another patient's report",
+            code="report_of_another_patient",
+        )
+    named = message.PatientID or message.document or message.StudyInstanceUID or message.AccessionNumber
+    if not (named or report.patient_id or claimed or report.study_uid or report.accession_number):
+        raise InvalidInput(
+            "报告未说明患者或检查",
+            "The report names neither a patient nor a study",
+            field="PatientID",
+            code="subject_required",
+        )
+
+
+def _add_version(
+    session: Session, catalogue: Catalogue, caller: Caller, report: Report, message: ReportMessage
+) -> ReportVersion:
+    version = ReportVersion(
+        report_id=report.id,
+        status=message.status.value,
+        reported_at=message.reported_at,
+        received_at=catalogue.clock(),
+        source=message.source,
+        digest=content_digest(message),
+        title=message.title,
+        findings=message.findings,
+        conclusion=message.conclusion,
+        author=message.author,
+        document_uid=message.document_uid or None,
+        attachment_count=len(message.attachments),
+        caller=caller.subject,
+    )
+    session.add(version)
+    session.flush()
+    for attachment in message.attachments:
+        session.add(
+            ReportAttachment(
+                report_version_id=version.id,
+                key=attachment.key,
+                sha256=attachment.sha256,
+                size_bytes=attachment.size_bytes,
+                content_type=attachment.content_type,
+                title=attachment.title,
+            )
+        )
+    return version
+
+
+def _learn(report: Report, message: ReportMessage) -> None:
+    """Fill what earlier versions of the report left open."""
+    report.study_uid = report.study_uid or message.StudyInstanceUID
+    report.accession_number = report.accession_number or message.AccessionNumber
+    report.patient_id = report.patient_id or message.PatientID
+    report.patient_name = report.patient_name or message.demographics.name or ""
+    report.birth_date = report.birth_date or message.demographics.birth_date
+    if report.sex == "unknown" and message.demographics.sex:
+        report.sex = message.demographics.sex
+
+
+def _lock_people(session: Session, report: Report) -> None:
+    """Whoever decides on these results holds the same lock: a decision is before the news, or sees it."""
+    person_id = report.person_id
+    if person_id is None and report.study_id is not None:
+        person_id = session.get_one(Study, report.study_id).person_id
+    if person_id is not None:
+        people.lock(session, {person_id})
+
+
+def _restand(
+    session: Session,
+    catalogue: Catalogue,
+    report: Report,
+    earlier: list[KnownVersion],
+    new: tuple[ReportVersion, ReportMessage],
+) -> None:
+    """Let the version that counts stand, with the results in it, and tell who relied on what stood before."""
+    version, message = new
+    versions = [*earlier, known(version)]
+    before = next((each for each in earlier if each.id == report.standing_version_id), None)
+    after = standing(versions)
+    if after is not None:
+        report.standing_version_id = after.id
+        report.standing_number = number_of(after, versions)
+    report.version_count = len(versions)
+    if report.category == "laboratory":
+        lab_results.keep_values(session, catalogue, report, versions, message.values)
+    elif after is not None and after != before:
+        _tell(session, catalogue, report, change(before.status if before else None, after.status))
+
+
+def _tell(session: Session, catalogue: Catalogue, report: Report, kind: Change | None) -> None:
+    if kind is None or report.study_id is None:
+        return
+    query = select(Result.id).where(Result.study_id == report.study_id)
+    notices.notify(session, catalogue, session.scalars(query).all(), kind)
