@@ -19,7 +19,6 @@ from exchange.mllp import Listener
 hl7 = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=False,
-    help="HL7 v2 报告接收(ORU^R01,MLLP) / reports by HL7 v2 over MLLP",
 )
 peer = typer.Typer(no_args_is_help=True, help="HL7 v2 发送方 / senders of HL7 v2")
 hl7.add_typer(peer, name="peer")
@@ -36,7 +35,7 @@ def listen(
     key: Annotated[Path | None, typer.Option(exists=True, help="TLS 私钥 PEM / its private key")] = None,
     data_dir: DataDir = HERE,
 ) -> None:
-    """接收 ORU^R01,入库提交后才应答 AA。 Take ORU^R01; AA is answered only after the commit.
+    """以 HL7 v2(MLLP)接收 ORU^R01,入库提交后才应答 AA。 Take ORU^R01 over MLLP; AA only after the commit.
 
     例 / example:  huren hl7 --data-dir var --port 2575
     """

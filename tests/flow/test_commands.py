@@ -41,7 +41,17 @@ def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> N
         done = CliRunner().invoke(app, [name, "--help"])
         assert done.exit_code == 0, name
         assert f"huren {name}" in README.read_text(), name
-        if name not in ("hospital", "qc", "quality", "items", "prices", "savings", "people", "keys"):
+        if name not in (
+            "hospital",
+            "qc",
+            "quality",
+            "items",
+            "prices",
+            "savings",
+            "people",
+            "keys",
+            "reports",
+        ):
             assert "--data-dir" in done.stdout, name
             assert "例 / example" in done.stdout, name
     assert Path("var") == HERE
