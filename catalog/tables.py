@@ -5,58 +5,22 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
-    Boolean,
     CheckConstraint,
-    Date,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     SmallInteger,
     Text,
     UniqueConstraint,
-    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog.identity import Sex
-
-NAMING = {
-    "ix": "ix_%(column_0_label)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-NOW = text("now()")
-
-
-class Base(DeclarativeBase):
-    """The declarative base; types follow the annotations below unless a column says otherwise."""
-
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
-        datetime: DateTime(timezone=True),
-        date: Date,
-        str: Text,
-        int: BigInteger,
-        bool: Boolean,
-        bytes: LargeBinary,
-        uuid.UUID: Uuid,
-        dict[str, Any]: JSONB,
-        list[str]: ARRAY(Text),
-    }
-
-
-def _id() -> Mapped[int]:
-    return mapped_column(BigInteger, Identity(always=True), primary_key=True)
+from catalog.tables_base import NOW, Base, identity
 
 
 class Region(Base):
@@ -77,7 +41,7 @@ class Hospital(Base):
 
     __tablename__ = "hospital"
     __table_args__ = (CheckConstraint("tier between 1 and 3", name="tier"),)
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     tier: Mapped[int] = mapped_column(SmallInteger)
@@ -117,7 +81,7 @@ class Commitment(Base):
         UniqueConstraint("hospital_id", "TransactionUID"),
         Index("ix_commitment_due", "state", "next_attempt_at"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     TransactionUID: Mapped[str]
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     calling_ae: Mapped[str]
@@ -151,7 +115,7 @@ class QcEvaluation(Base):
         CheckConstraint("valid_from <= valid_to", name="days"),
         Index("ix_qc_evaluation_hospital_id", "hospital_id"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     item_code: Mapped[str | None]
     item_group: Mapped[str | None]
@@ -171,7 +135,7 @@ class Price(Base):
         CheckConstraint("price_fen >= 0", name="price_fen"),
         UniqueConstraint("item_code", "scope_kind", "scope", "valid_from"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     item_code: Mapped[str]
     scope_kind: Mapped[str]
     scope: Mapped[str]
@@ -190,7 +154,7 @@ class Person(Base):
 
     __tablename__ = "person"
     __table_args__ = (UniqueConstraint("id_type", "number_hash"),)
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     id_type: Mapped[str]
     number_hash: Mapped[bytes]
     number_cipher: Mapped[bytes]
@@ -243,7 +207,7 @@ class Study(Base):
         Index("ix_study_person_id", "person_id"),
         Index("ix_study_hospital_fingerprint", "hospital_id", "fingerprint"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     uid: Mapped[str] = mapped_column(unique=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
@@ -288,7 +252,7 @@ class Pack(Base):
         Index("ix_pack_study_id", "study_id"),
         Index("ix_pack_hospital_id", "hospital_id", "id"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     role: Mapped[str]
@@ -309,7 +273,7 @@ class Conflict(Base):
 
     __tablename__ = "conflict"
     __table_args__ = (UniqueConstraint("study_id", "SOPInstanceUID", "sha256"),)
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
     pack_id: Mapped[int] = mapped_column(ForeignKey("pack.id"))
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
@@ -340,7 +304,7 @@ class Result(Base):
         Index("ix_result_person_item_time", "person_id", "item_code", text("exam_time desc")),
         Index("ix_result_study_id", "study_id"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"))
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
@@ -402,7 +366,7 @@ class Decision(Base):
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     order_number: Mapped[str]
@@ -444,7 +408,7 @@ class LedgerEntry(Base):
         Index("ix_ledger_decision_id", "decision_id"),
         Index("ix_ledger_business_date", "business_date"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     kind: Mapped[str]
     decision_id: Mapped[int] = mapped_column(ForeignKey("decision.id"))
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
@@ -493,7 +457,7 @@ class AuditEvent(Base):
 
     __tablename__ = "audit_event"
     __table_args__ = (Index("ix_audit_event_person_id", "person_id"),)
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
     action: Mapped[str]
     caller: Mapped[str]

@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog.tables import NOW, Base
+from catalog.tables_base import NOW, Base
 
 
 class ItemListVersion(Base):

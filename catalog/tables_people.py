@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog.tables import NOW, Base
+from catalog.tables_base import NOW, Base
 
 
 class StudyClaim(Base):

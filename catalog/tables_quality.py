@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog.tables import NOW, Base
+from catalog.tables_base import NOW, Base
 
 
 class ArrivalPart(Base):

@@ -2,16 +2,11 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import BigInteger
 
 from catalog.identity import Sex
-from catalog.tables import NOW, Base
-
-
-def _id() -> Mapped[int]:
-    return mapped_column(BigInteger, Identity(always=True), primary_key=True)
+from catalog.tables_base import NOW, Base, identity
 
 
 class Report(Base):
@@ -33,7 +28,7 @@ class Report(Base):
         Index("ix_report_person_id", "person_id"),
         Index("ix_report_claimed_person_id", "claimed_person_id"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     number: Mapped[str]
     category: Mapped[str]
@@ -66,7 +61,7 @@ class ReportVersion(Base):
         UniqueConstraint("report_id", "digest"),
         Index("ix_report_version_document_uid", "document_uid"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     report_id: Mapped[int] = mapped_column(ForeignKey("report.id"))
     status: Mapped[str]
     reported_at: Mapped[datetime]
@@ -91,7 +86,7 @@ class Observation(Base):
         Index("ix_observation_result_id", "result_id"),
         Index("ix_observation_report_id", "report_id"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     report_id: Mapped[int] = mapped_column(ForeignKey("report.id"))
     report_version_id: Mapped[int] = mapped_column(ForeignKey("report_version.id"))
     result_id: Mapped[int | None] = mapped_column(ForeignKey("result.id"))
@@ -117,7 +112,7 @@ class ReportAttachment(Base):
         Index("ix_report_attachment_report_version_id", "report_version_id"),
         Index("ix_report_attachment_key", "key"),
     )
-    id: Mapped[int] = _id()
+    id: Mapped[int] = identity()
     report_version_id: Mapped[int] = mapped_column(ForeignKey("report_version.id"))
     key: Mapped[str]
     sha256: Mapped[str]

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog.tables import NOW, Base
+from catalog.tables_base import NOW, Base
 
 
 class ReviewTask(Base):

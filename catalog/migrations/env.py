@@ -2,12 +2,13 @@
 
 from alembic import context
 
+import catalog.tables
 import catalog.tables_items
 import catalog.tables_people
 import catalog.tables_quality
 import catalog.tables_reports
 import catalog.tables_review  # noqa: F401 - their tables join the metadata
-from catalog.tables import Base
+from catalog.tables_base import Base
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)

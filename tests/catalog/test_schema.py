@@ -15,7 +15,8 @@ import catalog.tables_reports  # its tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data
 from catalog.schema import NEWEST, current, migrate
-from catalog.tables import Base, Price, Region
+from catalog.tables import Price, Region
+from catalog.tables_base import Base
 
 MIGRATIONS = Path(catalog.__file__).parent / "migrations"
 
