@@ -75,7 +75,7 @@ def people_show(
 ) -> None:
     """显示一个人(证件号码已遮盖)。 Show one person, the number masked.
 
-    例 / example:  echo 99990119800101001X | huren people show
+    例 / example:  echo 999999198001010011 | huren people show
     """
     with open_workplace(data_dir) as place:
         if person is None:
@@ -166,7 +166,7 @@ def people_sharing(
 ) -> None:
     """记录患者退出或恢复共享的意愿。 Keep a patient's wish to opt out of sharing, or in again.
 
-    例 / example:  echo 99990119800101001X | huren people sharing off
+    例 / example:  echo 999999198001010011 | huren people sharing off
     """
     if wish not in ("on", "off"):
         raise InvalidInput("请写 on 或 off", "Say on or off", field="wish")

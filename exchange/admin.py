@@ -12,21 +12,33 @@ from catalog.db import transaction
 from catalog.identity import display_name
 from catalog.reasons import OverrideReason
 from catalog.tables import Hospital, Result, Study
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.get("/v1/reasons", tags=["lists"], summary="重新检查的理由 / reasons for repeating")
+@router.get(
+    "/v1/reasons",
+    tags=["lists"],
+    summary="重新检查的理由 / reasons for repeating",
+    responses=answers(examples.REASONS),
+)
 def reasons(caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return the reasons an override may give."""
     return Json({"reasons": [_reason(reason) for reason in catalogue.override_reasons.values()]})
 
 
-@router.get("/v1/admin/studies", tags=["curation"], summary="收到的检查 / studies received")
+@router.get(
+    "/v1/admin/studies",
+    tags=["curation"],
+    summary="收到的检查 / studies received",
+    responses=answers(examples.STUDIES),
+)
 def list_studies(
     caller: CallerOf, catalogue: CatalogueOf, hospital: str = "", after: int = 0, limit: Limit = 100
 ) -> Json:
@@ -54,14 +66,24 @@ def list_studies(
         return Json({"studies": [_study(study, code, found[study.id], now) for study, code in rows]})
 
 
-@router.get("/v1/admin/unmapped", tags=["curation"], summary="未对应清单的检查 / studies on no list")
+@router.get(
+    "/v1/admin/unmapped",
+    tags=["curation"],
+    summary="未对应清单的检查 / studies on no list",
+    responses=answers(examples.UNMAPPED),
+)
 def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
     """Return what the rules could not place, with the reason."""
     with transaction(catalogue.engine) as session:
         return Json({"studies": results.unmapped(session, limit=limit)})
 
 
-@router.get("/v1/admin/conflicts", tags=["curation"], summary="相互矛盾的影像 / contradicting instances")
+@router.get(
+    "/v1/admin/conflicts",
+    tags=["curation"],
+    summary="相互矛盾的影像 / contradicting instances",
+    responses=answers(examples.CONFLICTS),
+)
 def list_conflicts(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
     """Return instances that share a UID with other bytes, or claim another's study; both are kept."""
     with transaction(catalogue.engine) as session:

@@ -11,9 +11,11 @@ from catalog.context import Caller, Catalogue
 from catalog.decisions import DecisionRequest
 from catalog.orders import OrderRequest
 from catalog.recognition import CheckRequest
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.examples import answers
 from exchange.patients import PatientIn
 
 router = APIRouter(tags=["checks"])
@@ -98,19 +100,31 @@ class DecisionIn(BaseModel):
         )
 
 
-@router.post("/v1/checks", summary="开单前询问可互认的既往结果 / ask before ordering")
+@router.post(
+    "/v1/checks",
+    summary="开单前询问可互认的既往结果 / ask before ordering",
+    responses=answers(examples.CHECK),
+)
 def check(body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf) -> Json:
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
     return Json(deadline.run(lambda wanted: _check(catalogue, caller, body, wanted)))
 
 
-@router.get("/v1/checks/{check_id}", summary="一次询问的答复与决定 / an answer as it was given")
+@router.get(
+    "/v1/checks/{check_id}",
+    summary="一次询问的答复与决定 / an answer as it was given",
+    responses=answers(examples.CHECK_READ),
+)
 def read_check(check_id: uuid.UUID, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return the answer exactly as given, with the decisions taken on it since."""
     return Json(recognition.read(catalogue, caller, check_id))
 
 
-@router.post("/v1/checks/{check_id}/decisions", summary="认可、重新检查或撤销 / recognise, override, undo")
+@router.post(
+    "/v1/checks/{check_id}/decisions",
+    summary="认可、重新检查或撤销 / recognise, override, undo",
+    responses=answers(examples.DECISION),
+)
 def decide(
     check_id: uuid.UUID,
     body: DecisionIn,

@@ -94,7 +94,7 @@ def check(
 ) -> None:
     """开单前询问。 Ask before ordering, as the hospital's doctor would.
 
-    例 / example:  echo 99990119800101001X | huren check --hospital B --item CT07 --item XR12:L
+    例 / example:  echo 999999198001010011 | huren check --hospital B --item CT07 --item XR12:L
     """
     number = id_number if id_number is not None else sys.stdin.readline().strip()
     urgency: Urgency = "emergency" if emergency else "routine"

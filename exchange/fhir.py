@@ -41,7 +41,7 @@ _BUNDLE_EXAMPLE: Final[dict[str, Any]] = {
                 "resourceType": "Patient",
                 "identifier": [
                     {"type": {"coding": [{"code": "MR"}]}, "value": "P0001"},
-                    {"type": {"coding": [{"code": "NNCHN"}]}, "value": "999901198001010016"},
+                    {"type": {"coding": [{"code": "NNCHN"}]}, "value": "999999198001010011"},
                 ],
                 "name": [{"text": "张三丰"}],
                 "gender": "male",

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import notices, withdrawals
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["withdrawal"])
 
@@ -22,19 +24,31 @@ class StudyTurn(BaseModel):
     reason: str = Field(min_length=1, max_length=500, examples=["患者信息录入错误"])
 
 
-@router.post("/v1/studies/withdraw", summary="撤回检查 / withdraw a study")
+@router.post(
+    "/v1/studies/withdraw",
+    summary="撤回检查 / withdraw a study",
+    responses=answers({"withdrawn": True, "notices": 1}),
+)
 def withdraw_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Withdraw one's own study; later decisions on it are refused, earlier ones get a notice."""
     return Json(withdrawals.withdraw_study(catalogue, caller, body.StudyInstanceUID, body.reason))
 
 
-@router.post("/v1/studies/restore", summary="取消撤回 / take a withdrawal back")
+@router.post(
+    "/v1/studies/restore",
+    summary="取消撤回 / take a withdrawal back",
+    responses=answers({"withdrawn": False, "notices": 1}),
+)
 def restore_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Let a withdrawn study stand again; who relied on it is told that too."""
     return Json(withdrawals.restore_study(catalogue, caller, body.StudyInstanceUID, body.reason))
 
 
-@router.get("/v1/notices", summary="所依据结果的变更通知 / news about what was relied on")
+@router.get(
+    "/v1/notices",
+    summary="所依据结果的变更通知 / news about what was relied on",
+    responses=answers({"notices": [examples.NOTICE]}),
+)
 def list_notices(
     caller: CallerOf,
     catalogue: CatalogueOf,
@@ -46,7 +60,11 @@ def list_notices(
     return Json({"notices": notices.notices(catalogue, caller, after=after, unread=unread, limit=limit)})
 
 
-@router.post("/v1/notices/{notice_id}/read", summary="通知已读 / a notice was read")
+@router.post(
+    "/v1/notices/{notice_id}/read",
+    summary="通知已读 / a notice was read",
+    responses=answers(examples.NOTICE_READ),
+)
 def read_notice(
     notice_id: Annotated[int, Path(ge=1, lt=1 << 63)], caller: CallerOf, catalogue: CatalogueOf
 ) -> Json:

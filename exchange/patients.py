@@ -10,9 +10,11 @@ from catalog import people, sharing
 from catalog.context import Catalogue
 from catalog.errors import InvalidInput
 from catalog.identity import NEWBORN, Demographics, Document, newborn_document, normalise_document
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["patients"])
 
@@ -40,7 +42,7 @@ class MotherIn(BaseModel):
     model_config = ConfigDict(extra="forbid", str_max_length=128)
 
     id_type: str = Field("01", examples=["01"])
-    id_number: str = Field(min_length=1, max_length=64, examples=["99990119900101002X"])
+    id_number: str = Field(min_length=1, max_length=64, examples=["999999199001010024"])
     country: str = Field("", max_length=3)
 
     def document(self, today: date, issuer: str) -> Document:
@@ -54,7 +56,7 @@ class PatientIn(BaseModel):
     model_config = ConfigDict(extra="forbid", str_max_length=128)
 
     id_type: str = Field("01", description="证件类型 (WS 364 CV02.01.101), 01 居民身份证", examples=["01"])
-    id_number: str = Field("", max_length=128, examples=["99990119800101001X"])
+    id_number: str = Field("", max_length=128, examples=["999999198001010011"])
     country: str = Field(
         "", max_length=3, description="护照签发国家或地区 / who issued a passport (ICAO 9303)"
     )
@@ -96,7 +98,12 @@ class PatientLink(PatientIn):
     patient_id: str = Field(min_length=1, max_length=64, description="本机构患者编号 (0010,0020)")
 
 
-@router.post("/v1/patients", summary="登记患者编号与证件 / link a PatientID to a person")
+@router.post(
+    "/v1/patients",
+    status_code=201,
+    summary="登记患者编号与证件 / link a PatientID to a person",
+    responses=answers(examples.LINKED, 201) | answers(examples.DOUBTFUL, 202),
+)
 def register_patient(body: PatientLink, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Link; a conflict with what is known holds the link for review (`doubtful`) and shows nothing meanwhile."""
     answer = people.register_patient(
@@ -109,7 +116,11 @@ def register_patient(body: PatientLink, caller: CallerOf, catalogue: CatalogueOf
     return Json(answer, 201 if answer["state"] == people.LINKED else 202)
 
 
-@router.post("/v1/patients/sharing", summary="退出或恢复共享 / opt out of sharing, or in again")
+@router.post(
+    "/v1/patients/sharing",
+    summary="退出或恢复共享 / opt out of sharing, or in again",
+    responses=answers({"shared": False}),
+)
 def set_sharing(body: Sharing, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Keep the wish; it holds for the very next question, and the answer never says whether anybody is known."""
     document = body.document(catalogue, caller.hospital_code)

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from catalog import curation, identity_events, people
 from catalog.db import transaction
 from catalog.errors import NotFound
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 from exchange.patients import PatientIn
 
 router = APIRouter(prefix="/v1/admin/people", tags=["people"])
@@ -69,7 +71,7 @@ class UndoIn(BaseModel):
     reason: Reason
 
 
-@router.get("/queue", summary="待确认的归属 / what waits for a ruling")
+@router.get("/queue", summary="待确认的归属 / what waits for a ruling", responses=answers(examples.QUEUE))
 def queue(
     caller: CallerOf, catalogue: CatalogueOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Json:
@@ -77,7 +79,7 @@ def queue(
     return Json(curation.queue(catalogue, caller, limit=limit))
 
 
-@router.post("/show", summary="一个人的编号、检查与处理记录 / one person")
+@router.post("/show", summary="一个人的编号、检查与处理记录 / one person", responses=answers(examples.PERSON))
 def show(body: WhoIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return one person with the number masked; audited."""
     person_id = body.person_id
@@ -91,7 +93,7 @@ def show(body: WhoIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     return Json(curation.show(catalogue, caller, person_id))
 
 
-@router.post("/merge", summary="合并为同一人 / find two people to be one")
+@router.post("/merge", summary="合并为同一人 / find two people to be one", responses=answers(examples.RULED))
 def merge(body: MergeIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Show the results of both to whoever asks for one; undoing it restores exactly what was."""
     return Json(
@@ -106,19 +108,19 @@ def merge(body: MergeIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     )
 
 
-@router.post("/accept", summary="确认归属 / accept a claim")
+@router.post("/accept", summary="确认归属 / accept a claim", responses=answers(examples.RULED))
 def accept(body: RulingIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Link a number or a study that was held."""
     return Json(_rule("accept", body, caller, catalogue))
 
 
-@router.post("/reject", summary="否定归属 / reject a claim")
+@router.post("/reject", summary="否定归属 / reject a claim", responses=answers(examples.RULED))
 def reject(body: RulingIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Say that a number or a study is not this person's."""
     return Json(_rule("reject", body, caller, catalogue))
 
 
-@router.post("/undo", summary="撤销合并或认定 / undo a merge or a ruling")
+@router.post("/undo", summary="撤销合并或认定 / undo a merge or a ruling", responses=answers(examples.RULED))
 def undo(body: UndoIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Take an event back; the event itself stays in the record."""
     return Json(identity_events.undo(catalogue, caller, body.event_id, body.reason))

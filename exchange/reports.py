@@ -39,6 +39,13 @@ _EXAMPLE: Final[dict[str, Any]] = {
         }
     ],
 }
+_DOCUMENTS: Final[dict[str, Any]] = {
+    "application/pdf": {"schema": {"type": "string", "format": "binary"}, "example": "%PDF-1.7 …"},
+    "application/xml": {
+        "schema": {"type": "string", "format": "binary"},
+        "example": '<ClinicalDocument xmlns="urn:hl7-org:v3">…</ClinicalDocument>',
+    },
+}
 # A document may hold script: it is never shown inside a page of this origin.
 _AS_ATTACHMENT: Final = {
     "Cache-Control": "no-store",
@@ -62,7 +69,7 @@ def read_report(report_id: Id, caller: CallerOf, catalogue: CatalogueOf) -> Json
     "/v1/reports/{report_id}/attachments/{attachment_id}",
     summary="报告附件,只供下载 / a document, as an attachment only",
     response_class=Response,
-    responses={200: {"content": {"application/pdf": {}, "application/xml": {}}}},
+    responses={200: {"content": _DOCUMENTS}},
 )
 def read_attachment(
     report_id: Id, attachment_id: Id, caller: CallerOf, catalogue: CatalogueOf, store: StoreOf

@@ -12,15 +12,21 @@ from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
+from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["savings"])
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 
 
-@router.get("/v1/savings", summary="节约费用与互认率 / savings and recognition rates")
+@router.get(
+    "/v1/savings",
+    summary="节约费用与互认率 / savings and recognition rates",
+    responses=answers(examples.SAVINGS),
+)
 def read_savings(
     caller: CallerOf,
     catalogue: CatalogueOf,
@@ -43,7 +49,9 @@ def read_savings(
     return Json({"as_of": _as_of(catalogue.clock), **answer})
 
 
-@router.post("/v1/savings/verify", summary="重新核算 / recount from the events")
+@router.post(
+    "/v1/savings/verify", summary="重新核算 / recount from the events", responses=answers(examples.RECOUNT)
+)
 def verify(caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Recount every sum from the decisions by different SQL, in one snapshot, and list what disagrees."""
     with transaction(catalogue.engine) as session:

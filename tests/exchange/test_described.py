@@ -1,0 +1,116 @@
+"""The description of the interface: every route with an example, and examples that look like the real answers."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+
+from catalog.identity import normalise_document
+from exchange import examples
+from exchange.auth import ACCESS
+from tests.exchange.conftest import Service
+from tests.exchange.test_people_api import CHECK, ONE, OTHER, REASON, curate, register
+
+NUMBER = re.compile(r"(?<!\d)\d{17}[\dX](?!\d)")
+
+
+@pytest.fixture(scope="module")
+def described(quiet: Service) -> dict[str, Any]:
+    told: dict[str, Any] = quiet.client.app.openapi()  # type: ignore[attr-defined]
+    return told
+
+
+def test_every_route_but_the_public_ones_shows_an_example_of_each_good_answer(
+    described: dict[str, Any],
+) -> None:
+    routes = {
+        (method.upper(), path): operation
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+        if path.startswith("/v1/")
+    }
+    assert set(routes) == {(method, path) for method, path in ACCESS if path.startswith("/v1/")}
+    for route, operation in routes.items():
+        good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+        assert good, route
+        for answer in good:
+            assert all("example" in shown for shown in answer["content"].values()), route
+
+
+def test_the_documents_in_the_examples_are_valid_and_nobodys(described: dict[str, Any]) -> None:
+    shown = NUMBER.findall(str(described))
+    assert len(set(shown)) >= 2
+    for number in shown:
+        assert number.startswith("999999")
+        assert normalise_document("01", number, date(2026, 6, 30)).number == number
+
+
+def test_the_examples_have_the_shape_of_the_real_answers(service: Service) -> None:
+    for example, answer in answered(service):
+        assert_alike(example, answer)
+
+
+def answered(service: Service) -> Iterator[tuple[Any, Any]]:
+    """Yield each example beside what the service really says."""
+    yield examples.LINKED, register(service, "P1", ONE).json()
+    service.city.study("A", None, PatientID="X1")
+    service.city.study("A", None, PatientID="Z", StudyDescription="不知道", BodyPartExamined="")
+    register(service, "X1", ONE)
+    yield examples.DOUBTFUL, register(service, "X1", OTHER).json()
+    yield from care(service)
+    yield from curation(service)
+    for role, method, path, example in (
+        ("regulator", "GET", "/v1/savings", examples.SAVINGS),
+        ("regulator", "POST", "/v1/savings/verify", examples.RECOUNT),
+        ("curator", "GET", "/v1/reasons", examples.REASONS),
+        ("curator", "GET", "/v1/admin/studies", examples.STUDIES),
+        ("curator", "GET", "/v1/admin/unmapped", examples.UNMAPPED),
+    ):
+        yield example, service.call(method, path, role=role).json()
+
+
+def care(service: Service) -> Iterator[tuple[Any, Any]]:
+    check = service.call("POST", "/v1/checks", json=CHECK).json()
+    yield examples.CHECK, check
+    candidate = check["orders"][0]["candidates"][0]
+    path = f"/v1/checks/{check['check_id']}"
+    decision = {"order_id": "1", "action": "recognise", "result_id": candidate["result_id"]}
+    made = service.call("POST", f"{path}/decisions", json=decision, headers={"Idempotency-Key": "k"})
+    yield examples.DECISION, made.json()
+    yield examples.CHECK_READ, service.call("GET", path).json()
+    turn = {"StudyInstanceUID": candidate["images"]["StudyInstanceUID"], "reason": "录入错误"}
+    service.call("POST", "/v1/studies/withdraw", role="hospital_system", hospital="A", json=turn)
+    (notice,) = service.call("GET", "/v1/notices").json()["notices"]
+    yield examples.NOTICE, notice
+    yield examples.NOTICE_READ, service.call("POST", f"/v1/notices/{notice['notice_id']}/read").json()
+
+
+def curation(service: Service) -> Iterator[tuple[Any, Any]]:
+    queue = service.call("GET", "/v1/admin/people/queue", role="curator").json()
+    yield examples.QUEUE, queue
+    claim = queue["numbers"][0]
+    person = claim["person"]["person_id"]
+    yield (
+        examples.RULED,
+        curate(service, "accept", person_id=person, alias_id=claim["alias_id"], **REASON).json(),
+    )
+    yield examples.PERSON, curate(service, "show", person_id=person).json()
+
+
+def assert_alike(example: Any, answer: Any) -> None:
+    """Fail where keys, or kinds of values, differ; a null stands for any kind."""
+    if isinstance(example, dict):
+        assert isinstance(answer, dict)
+        assert set(example) == set(answer)
+        for name, value in example.items():
+            assert_alike(value, answer[name])
+    elif isinstance(example, list):
+        assert isinstance(answer, list)
+        if example and isinstance(example[0], dict):
+            assert answer, example
+        for one in answer[:1] if example else ():
+            assert_alike(example[0], one)
+    elif example is not None and answer is not None:
+        assert type(example) is type(answer), (example, answer)
