@@ -16,6 +16,7 @@ from catalog.spreadsheet import read_sheet
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["lists"])
 
@@ -34,10 +35,6 @@ def _takes(example: str) -> dict[str, Any]:
         XLSX: {"schema": {"type": "string", "format": "binary"}},
     }
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _answers(example: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 _ITEM: Final = {
@@ -60,7 +57,7 @@ _DIFF: Final = {
 @router.get(
     "/v1/items",
     summary="互认项目清单 / the recognised list",
-    responses=_answers({"version": "proposal-1", "effective_from": "2022-03-01", "items": [_ITEM]}),
+    responses=answers({"version": "proposal-1", "effective_from": "2022-03-01", "items": [_ITEM]}),
 )
 def items(caller: CallerOf, catalogue: CatalogueOf, region: RegionCode = "", on: date | None = None) -> Json:
     """Return the list in force, today or on a day: in a region, or for the caller's own hospital."""
@@ -77,7 +74,7 @@ def items(caller: CallerOf, catalogue: CatalogueOf, region: RegionCode = "", on:
 @router.get(
     "/v1/admin/item-lists",
     summary="清单的全部版本 / every version of every list",
-    responses=_answers(
+    responses=answers(
         {"versions": [{"version": "proposal-1", "region": None, "effective_from": "2022-03-01"}]}
     ),
 )
@@ -90,7 +87,7 @@ def list_versions(caller: CallerOf, catalogue: CatalogueOf) -> Json:
 @router.get(
     "/v1/admin/item-lists/{version}",
     summary="一个清单版本 / one version",
-    responses=_answers({"version": "proposal-1", "effective_from": "2022-03-01", "items": [_ITEM]}),
+    responses=answers({"version": "proposal-1", "effective_from": "2022-03-01", "items": [_ITEM]}),
 )
 def one_version(
     caller: CallerOf, catalogue: CatalogueOf, version: VersionName, region: RegionCode = ""
@@ -103,7 +100,7 @@ def one_version(
 @router.get(
     "/v1/admin/item-lists/{version}/diff",
     summary="两个版本的差别 / what a version changes",
-    responses=_answers({"version": "2027-1", "against": "proposal-1", "diff": _DIFF}),
+    responses=answers({"version": "2027-1", "against": "proposal-1", "diff": _DIFF}),
 )
 def diff(
     caller: CallerOf,
@@ -123,7 +120,7 @@ def diff(
     "/v1/admin/item-lists",
     summary="导入清单新版本 / import a version of the list",
     openapi_extra=_takes("code,name_zh,name_en,category,…\nCT07,胸部CT平扫,CT chest,imaging,…\n"),
-    responses=_answers(
+    responses=answers(
         {
             "version": "2027-1",
             "region": None,
@@ -171,7 +168,7 @@ def import_list(
     "/v1/admin/hospitals/{code}/local-codes",
     tags=["curation"],
     summary="机构自有项目代码 / a hospital's own codes",
-    responses=_answers(
+    responses=answers(
         {
             "codes": [
                 {
@@ -199,7 +196,7 @@ def local_codes(caller: CallerOf, catalogue: CatalogueOf, code: Annotated[str, P
     openapi_extra=_takes(
         "local_code,name,item_code,laterality,body_part\nK-17,胸部CT,CT07,,\nK-99,骨龄片,NONE,,\n"
     ),
-    responses=_answers({"codes": 2}),
+    responses=answers({"codes": 2}),
 )
 def import_local_codes(
     body: FileBody, caller: CallerOf, catalogue: CatalogueOf, code: Annotated[str, Path(max_length=32)]
@@ -216,7 +213,7 @@ def import_local_codes(
     "/v1/admin/remap",
     tags=["curation"],
     summary="重新对应已入库的检查 / map earlier studies again",
-    responses=_answers(
+    responses=answers(
         {"job": 3, "state": "running", "studies": 2000, "total": 51200, "changed": 12, "resumed": True}
     ),
 )
@@ -234,7 +231,7 @@ def remap(caller: CallerOf, catalogue: CatalogueOf) -> Json:
         "series_descriptions,protocol_names,view_positions,manufacturer,expected\n"
         "CT,CHEST,,,胸部CT平扫,,,,,,CT07\n"
     ),
-    responses=_answers({"headers": 1, "precision": 1.0, "coverage": 1.0, "misses": []}),
+    responses=answers({"headers": 1, "precision": 1.0, "coverage": 1.0, "misses": []}),
 )
 def score_sample(body: FileBody, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return precision, coverage and each miss with its reason; nothing of the sample is kept."""

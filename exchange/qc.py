@@ -11,6 +11,7 @@ from catalog.qc_import import import_evaluations
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["quality evaluations"])
 _CSV: Final = "hospital,item,scope,result,from,to\nA,CT07,重庆,合格,2026-01-01,2026-12-31\n"
@@ -24,10 +25,6 @@ _EVALUATION: Final[dict[str, Any]] = {
     "from": "2026-01-01",
     "to": "2026-12-31",
 }
-
-
-def _example(value: object, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    return {status: {"content": {"application/json": {"example": value}}}}
 
 
 class EvaluationIn(BaseModel):
@@ -64,7 +61,7 @@ class ConsortiumIn(BaseModel):
 @router.get(
     "/v1/admin/qc",
     summary="质量评价 / quality evaluations",
-    responses=_example({"evaluations": [_EVALUATION]}),
+    responses=answers({"evaluations": [_EVALUATION]}),
 )
 def list_evaluations(
     caller: CallerOf,
@@ -82,7 +79,7 @@ def list_evaluations(
     "/v1/admin/qc",
     summary="登记质量评价 / record an evaluation",
     status_code=201,
-    responses=_example({"id": 12}, 201),
+    responses=answers({"id": 12}, 201),
 )
 def add(body: EvaluationIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Record one evaluation: a passed one gives the mark, a failed one ends an earlier pass."""
@@ -102,7 +99,7 @@ def add(body: EvaluationIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
 @router.get(
     "/v1/admin/qc/expiring",
     summary="即将到期的评价 / evaluations about to end",
-    responses=_example({"evaluations": [{**_EVALUATION, "days_left": 31}]}),
+    responses=answers({"evaluations": [{**_EVALUATION, "days_left": 31}]}),
 )
 def list_expiring(
     caller: CallerOf,
@@ -116,7 +113,7 @@ def list_expiring(
 @router.post(
     "/v1/admin/qc/import",
     summary="导入质量评价 CSV / import evaluations",
-    responses=_example({"new": 1, "present": 0, "dry_run": True}),
+    responses=answers({"new": 1, "present": 0, "dry_run": True}),
 )
 def import_file(
     caller: CallerOf,
@@ -133,7 +130,7 @@ def import_file(
     "/v1/admin/qc/consortia",
     summary="登记医联体 / make a consortium a scope",
     status_code=201,
-    responses=_example({"code": "YUXI", "mark": "渝西医联体HR"}, 201),
+    responses=answers({"code": "YUXI", "mark": "渝西医联体HR"}, 201),
 )
 def add_consortium(body: ConsortiumIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Make a consortium of hospitals a scope of recognition, or set its members anew."""
@@ -144,7 +141,7 @@ def add_consortium(body: ConsortiumIn, caller: CallerOf, catalogue: CatalogueOf)
 @router.post(
     "/v1/admin/qc/{evaluation_id}/end",
     summary="提前终止评价 / end an evaluation early",
-    responses=_example({**_EVALUATION, "to": "2026-06-30"}),
+    responses=answers({**_EVALUATION, "to": "2026-06-30"}),
 )
 def end(
     evaluation_id: Annotated[int, Path(ge=1, le=2**63 - 1, examples=[12])],

@@ -9,6 +9,7 @@ from catalog import quality
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["quality"])
 TaskId = Annotated[int, Path(ge=1, le=2**63 - 1, examples=[3])]
@@ -32,11 +33,7 @@ _TASK: Final[dict[str, Any]] = {
 }
 
 
-def _example(value: object) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {"application/json": {"example": value}}}}
-
-
-_DECIDED: Final = _example({"task_id": "3", "state": "confirmed", "StudyInstanceUID": "2.25.4711"})
+_DECIDED: Final = answers({"task_id": "3", "state": "confirmed", "StudyInstanceUID": "2.25.4711"})
 
 
 class NoteIn(BaseModel):
@@ -50,7 +47,7 @@ class NoteIn(BaseModel):
 @router.get(
     "/v1/admin/quality",
     summary="影像质量任务 / doubts about images",
-    responses=_example({"tasks": [_TASK]}),
+    responses=answers({"tasks": [_TASK]}),
 )
 def list_tasks(
     caller: CallerOf,

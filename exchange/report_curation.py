@@ -10,6 +10,7 @@ from exchange.admin import Limit
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["curation"])
 
@@ -33,11 +34,7 @@ _UNMAPPED: Final[dict[str, Any]] = {
 }
 
 
-def _shows(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {"application/json": {"example": example}}}}
-
-
-@router.get("/v1/admin/reports", summary="待关联的报告 / reports that wait", responses=_shows(_WAITING))
+@router.get("/v1/admin/reports", summary="待关联的报告 / reports that wait", responses=answers(_WAITING))
 def list_waiting(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
     """Return reports without a study, and those held for a human, newest first; audited."""
     with transaction(catalogue.engine) as session:
@@ -49,7 +46,7 @@ def list_waiting(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -
 @router.get(
     "/v1/admin/hospitals/{code}/laboratory-codes",
     summary="未对应的检验代码 / laboratory codes on no list",
-    responses=_shows(_UNMAPPED),
+    responses=answers(_UNMAPPED),
 )
 def list_unmapped_codes(code: str, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return the codes a hospital sends that are on no list, most frequent first."""
@@ -61,7 +58,7 @@ def list_unmapped_codes(code: str, caller: CallerOf, catalogue: CatalogueOf) -> 
 @router.post(
     "/v1/admin/hospitals/{code}/laboratory-codes/remap",
     summary="按代码表重新对应检验结果 / map earlier values again",
-    responses=_shows({"mapped": 12}),
+    responses=answers({"mapped": 12}),
 )
 def remap(code: str, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Map earlier values by the hospital's table as it is now; what has an item keeps it. Audited."""

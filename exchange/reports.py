@@ -9,6 +9,7 @@ from catalog import report_views
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, StoreOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["reports"])
 Id = Annotated[int, Path(ge=1, le=1 << 62)]
@@ -58,7 +59,7 @@ _AS_ATTACHMENT: Final = {
 @router.get(
     "/v1/reports/{report_id}",
     summary="报告全文及各版本 / a report with all its versions",
-    responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
+    responses=answers(_EXAMPLE),
 )
 def read_report(report_id: Id, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return a report to a hospital that a check has shown it; audited."""

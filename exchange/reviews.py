@@ -11,6 +11,7 @@ from catalog.db import transaction
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
+from exchange.examples import answers
 
 router = APIRouter(tags=["curation"])
 
@@ -49,7 +50,7 @@ class MappingAnswerIn(BaseModel):
 @router.get(
     "/v1/admin/reviews",
     summary="待人工确认的问题 / what waits for a curator",
-    responses={200: {"content": {"application/json": {"example": {"tasks": [_TASK]}}}}},
+    responses=answers({"tasks": [_TASK]}),
 )
 def list_reviews(
     caller: CallerOf,
@@ -70,7 +71,7 @@ def list_reviews(
 @router.post(
     "/v1/admin/reviews/{task_id}/mapping",
     summary="回答对应问题 / say what such studies hold",
-    responses={200: {"content": {"application/json": {"example": {"task": 12, "studies": 7, "changed": 7}}}}},
+    responses=answers({"task": 12, "studies": 7, "changed": 7}),
 )
 def answer_mapping(task_id: int, body: MappingAnswerIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Remember the answer for the hospital and map its earlier studies with the same header by it."""
