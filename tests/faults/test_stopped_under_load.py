@@ -41,12 +41,14 @@ def test_fifty_stops_under_load_are_in_time_and_lose_nothing(tmp_path: Path, rec
     slowest, acknowledged, aborted = 0.0, 0, 0
     for number in range(STOPS):
         root, history = tmp_path / str(number), History()
-        with Victim(receive, root, {}) as node:
+        with Victim(receive, root, {}) as node, RawPeer(node.said) as idle:
+            idle.associate()
             senders = [Storing(node.said, str(sender), history) for sender in range(SENDERS)]
             wait_until(lambda history=history: len(history.acknowledged) >= 2 * SENDERS)
             time.sleep(record.chance.uniform(0.0, 0.05))
             slowest = max(slowest, node.terminate())
             assert node.process.exitcode == 0
+            assert idle.read_pdu()[:1] == b"\x07"  # who says nothing learns it from the drain alone
             for sender in senders:
                 sender.join(10)
                 assert not sender.is_alive()
