@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.command import C_STORE_RQ, Command
 from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
 from dicom_node.pack import read_pack
 from dicom_node.spool import Spool
+from dicom_node.storage import Storing
 from tests.dicom_node.test_spool import CT, EXPLICIT, ORIGIN
 
 
@@ -41,6 +43,18 @@ def test_only_an_instance_that_arrives_alone_gets_the_thread() -> None:
     hasher.leave(claimed=True)
     hasher.enter()
     assert not hasher.claim()
+
+
+def test_an_instance_that_breaks_off_gives_the_thread_back(spool: Spool) -> None:
+    hasher = Hasher()
+    request = Command(C_STORE_RQ, 1, has_dataset=True, SOPClassUID=CT, SOPInstanceUID="1.2.1")
+    storing = Storing(request, 1, CT, EXPLICIT, spool.intake(ORIGIN, hasher))
+    for _ in range(4):
+        storing.write(memoryview(bytes(100_000)))
+    assert not hasher.claim()
+    storing.abandon()
+    hasher.enter()
+    assert hasher.claim()
 
 
 def test_memory_that_was_recalled_may_be_used_again(spool: Spool) -> None:
