@@ -11,10 +11,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from catalog.context import Catalogue
+from catalog.db import open_engine, ping, transaction
 from catalog.embedded import Embedded
+from catalog.errors import DatabaseDown
 from catalog.objects import ObjectStore
 from dicom_node.ship import Shipper
 from dicom_node.spool import Spool
@@ -30,6 +33,7 @@ from tests.faults.victim import Victim, receive
 from tests.flow.harbour import FAST, NOW, running
 
 RECOVERY_SECONDS = 10.0
+CONNECT_SECONDS = 6.0  # the engine gives up after two
 
 
 @dataclass
@@ -139,6 +143,27 @@ def test_a_database_that_is_cut_off_or_swallows_everything_stops_no_sender(
         served.recovers()
         record.progress(cuts=cuts, longest_recovery=max(served.recoveries))
     close(served, record)
+
+
+def test_a_connection_that_is_swallowed_is_given_up(database_url: str) -> None:
+    url = make_url(database_url)
+    with open_tcp_proxy((str(url.host), int(url.port or 0))) as proxy:
+        proxy.trouble = Trouble(swallow=True)
+        engine = open_engine(url.set(port=proxy.port).render_as_string(hide_password=False))
+        rescue = threading.Timer(2 * CONNECT_SECONDS, proxy.cut_all)
+        rescue.start()
+        began = time.monotonic()
+        with pytest.raises(DatabaseDown):
+            ping(engine)
+        assert time.monotonic() - began < CONNECT_SECONDS
+        rescue.cancel()
+
+
+def test_a_statement_that_does_not_end_is_given_up(database_url: str) -> None:
+    engine = open_engine(database_url, statement_timeout_ms=100)
+    with pytest.raises(DatabaseDown), transaction(engine) as session:
+        session.execute(text("select pg_sleep(5)"))
+    engine.dispose()
 
 
 def close(served: Served, record: RunRecord) -> None:
