@@ -5,15 +5,12 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
-from dicom_node.pack import Member, read_pack
+from dicom_node.pack import digest_holds, read_pack
 from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import RawPeer
 
 BROKEN = (OSError, AssertionError, IndexError)  # what a RawPeer meets when the node dies in the middle
-
-_PIECE_BYTES = 1 << 20
 
 
 @dataclass
@@ -65,17 +62,6 @@ def kept_in(spool: Spool) -> dict[str, list[str]]:
     for pack in [*spool.sealed(), *spool.shipped()]:
         with pack.path.open("rb") as file:
             for member in read_pack(pack.path).members:
-                digest = _digest_of(file, member)
-                assert digest == member.sha256, "what is kept is not what its header says"
-                found.setdefault(member.SOPInstanceUID, []).append(digest)
+                assert digest_holds(file.fileno(), member)
+                found.setdefault(member.SOPInstanceUID, []).append(member.sha256)
     return found
-
-
-def _digest_of(file: BinaryIO, member: Member) -> str:
-    """The digest by our own reckoning: the node's would hide its own mistake."""
-    digest, left = hashlib.sha256(), member.offset + member.size_bytes - member.dataset_offset
-    file.seek(member.dataset_offset)
-    while left and (piece := file.read(min(left, _PIECE_BYTES))):
-        digest.update(piece)
-        left -= len(piece)
-    return digest.hexdigest()

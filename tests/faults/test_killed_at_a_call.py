@@ -133,7 +133,7 @@ def test_a_recovery_killed_at_any_call_is_finished_by_the_next(
 
 
 def leave_open_packs(root: Path, history: History) -> None:
-    """Packs as a killed node leaves them: torn, empty, one that lost bytes, and one whose sync has failed."""
+    """Packs as a killed node leaves them: torn, empty, and one whose sync has failed."""
     with Victim(receive, root, {}) as node, ExitStack() as peers:
         for number in range(3):
             peer = peers.enter_context(RawPeer(node.said))
@@ -144,23 +144,8 @@ def leave_open_packs(root: Path, history: History) -> None:
             history.send(f"1.{number}.9", data)
             peer.send(store_pdus(data, f"1.{number}.9")[: LARGE * 9 // 10])
             wait_until(lambda least=number: len(list((root / "spool/open").iterdir())) > least)
-        last = max((root / "spool/open").iterdir())
-        lose_bytes(root, peers.enter_context(RawPeer(node.said)), history)
+    last = max((root / "spool/open").iterdir())
     last.rename(last.with_suffix(".failed"))
-
-
-def lose_bytes(root: Path, peer: RawPeer, history: History) -> None:
-    """An instance never acknowledged whose header reached the disk and whose bytes did not, as without power."""
-    before = set((root / "spool/open").iterdir())
-    peer.associate()
-    history.store(peer, "1.9.0", random.Random(0).randbytes(SMALL))
-    data = random.Random(8).randbytes(SMALL)
-    history.send("1.9.1", data)
-    assert peer.store(data, "1.9.1").status == 0  # an answer the history never hears of
-    (path,) = set((root / "spool/open").iterdir()) - before
-    with path.open("r+b") as file:
-        file.seek(path.read_bytes().index(data))
-        file.write(bytes(SMALL // 2))
 
 
 def killed_recovering(left: Path, root: Path, history: History, at: Injection, strace: str) -> bool:
