@@ -52,9 +52,13 @@ def test_a_study_is_visible_to_a_check_within_two_seconds_of_its_end(
         now = time.localtime()
         make_instance(
             tmp_path / f"{run}.dcm",
+            SpecificCharacterSet="ISO_IR 192",
             PatientID=number,
+            AcquisitionDate=time.strftime("%Y%m%d", now),
             StudyDate=time.strftime("%Y%m%d", now),
             StudyTime=time.strftime("%H%M%S", now),
+            AcquisitionTime=time.strftime("%H%M%S", now),
+            ContrastBolusAgent="",  # the image is of an enhanced examination
             BodyPartExamined="CHEST",
             StudyDescription="胸部CT平扫",
         )
