@@ -3,8 +3,6 @@
 For each instance the place of the header blocks is left free, the data set is written behind it in stretches as
 it arrives, then the headers and the Part 10 frame, with the last stretch where they touch, then one fdatasync.
 A pack cut off anywhere therefore ends in zeros or in a member whose digest does not hold, and recovery knows it.
-
-Room is allocated ahead of what is written: an fdatasync that need not grow the file takes half the time.
 """
 
 import contextlib
@@ -33,9 +31,6 @@ from dicom_node.part10 import encode_file_meta
 _STRETCH_BYTES = 192 << 10
 _HASHER_FROM_BYTES = 128 << 10  # what is shorter is digested sooner here than handed over
 _STRETCH_PIECES = 512  # the kernel takes 1024 in one write
-_FIRST_ALLOCATION_BYTES = 1 << 20
-_LARGEST_ALLOCATION_BYTES = 8 << 20
-_SHARE_AHEAD = 16  # of what is free: many associations on a small disk must not use it up with nothing
 
 
 class PackStore(Protocol):
@@ -43,8 +38,8 @@ class PackStore(Protocol):
 
     pack_limit_bytes: int
 
-    def check_room(self) -> int:
-        """Give the free bytes; raise Unavailable below the low-water marks."""
+    def check_room(self) -> None:
+        """Raise Unavailable below the low-water marks."""
 
     def create(self, origin: PackIndex) -> tuple[int, Path]:
         """Make an open pack, locked, its name durable; gives its file descriptor and path."""
@@ -57,7 +52,7 @@ class PackStore(Protocol):
 
 
 class _OpenPack:
-    """A pack being written; `end` is where the next member begins, `allocated` how far the disk has room for it."""
+    """A pack being written; `end` is where the next member begins."""
 
     def __init__(self, store: PackStore, origin: PackIndex) -> None:
         self.fd, self.path = store.create(origin)
@@ -65,24 +60,10 @@ class _OpenPack:
         self.end = len(global_header(self._origin))
         self.mtime = received_seconds(origin.received)
         self.times_named: dict[str, int] = {}
-        self.allocated = 0
-        self._may_allocate = True
 
     def name(self, SOPInstanceUID: str) -> str:
         times = self.times_named.get(SOPInstanceUID, 0) + 1
         return f"{SOPInstanceUID}.dcm" if times == 1 else f"{SOPInstanceUID}~{times}.dcm"
-
-    def allocate(self, up_to: int, free_bytes: int) -> None:
-        """Have room up to a position at least; a file system that cannot do it ahead does it while it writes."""
-        ahead = min(max(self.allocated, _FIRST_ALLOCATION_BYTES), _LARGEST_ALLOCATION_BYTES)
-        ahead = min(ahead, free_bytes // _SHARE_AHEAD)
-        wanted = max(self.allocated + ahead, up_to)
-        if self._may_allocate:
-            try:
-                os.posix_fallocate(self.fd, self.allocated, wanted - self.allocated)
-            except OSError:
-                self._may_allocate = False  # a full disk says so again to the write, and that is what counts
-        self.allocated = wanted
 
     def say_ended(self, ended: Ended) -> None:
         """Say in the header how the association ended; durable with the seal.
@@ -92,11 +73,6 @@ class _OpenPack:
         """
         with contextlib.suppress(OSError):
             os.pwrite(self.fd, global_header(replace(self._origin, ended=ended)), 0)
-
-    def cut(self) -> None:
-        """Forget what stands behind the last member."""
-        os.ftruncate(self.fd, self.end)
-        self.allocated = self.end
 
 
 class Intake:
@@ -194,7 +170,7 @@ class Intake:
         if self._pack is None:
             return
         try:
-            self._pack.cut()
+            os.ftruncate(self._pack.fd, self._pack.end)
         except OSError:
             self._give_up()
 
@@ -238,28 +214,22 @@ class Intake:
 
     def _write_stretch(self) -> None:
         pack = self._begun()
-        end = self._at + self._stretch_bytes
-        self._have_room(pack, end)
+        self._store.check_room()
         _write_all(pack.fd, self._pieces, self._at)
         # Linux starts to write such a range out at once: the disk works while we hash and receive.
         os.posix_fadvise(pack.fd, self._at, self._stretch_bytes, os.POSIX_FADV_DONTNEED)
-        self._at = end
+        self._at += self._stretch_bytes
         self._forget_pieces()
 
     def _write_rest(self, pack: _OpenPack, head: memoryview) -> None:
         """Write the headers and frame, and the last stretch: in one go where nothing lies between them."""
         start = pack.end + len(head)
-        self._have_room(pack, self._at + self._stretch_bytes)
         if self._at == start:
             _write_all(pack.fd, [head, *self._pieces], pack.end)
         else:
             _write_all(pack.fd, self._pieces, self._at)
             _write_all(pack.fd, [head], pack.end)
         self._forget_pieces()
-
-    def _have_room(self, pack: _OpenPack, end: int) -> None:
-        if end > pack.allocated:
-            pack.allocate(end, self._store.check_room())
 
     def _forget_pieces(self) -> None:
         self._pieces.clear()

@@ -89,18 +89,14 @@ class Spool:
         """Begin what one association adds; `origin` says who sends, its pack_id and path are chosen here."""
         return Intake(self, origin, hasher)
 
-    def check_room(self) -> int:
-        """Give the free bytes; raise Unavailable (`spool_full`) below the low-water marks of bytes or inodes."""
-        volume = os.statvfs(self.root)
-        if self._is_below(volume, times=1):
+    def check_room(self) -> None:
+        """Raise Unavailable (`spool_full`) when free bytes or inodes are below the low-water marks."""
+        if self.is_below_marks():
             raise Unavailable("暂存区空间不足", "the spool has no room", code="spool_full")
-        return volume.f_bavail * volume.f_frsize
 
     def is_below_marks(self, times: int = 1) -> bool:
         """Say whether free bytes or inodes are below so many times the low-water marks."""
-        return self._is_below(os.statvfs(self.root), times)
-
-    def _is_below(self, volume: os.statvfs_result, times: int) -> bool:
+        volume = os.statvfs(self.root)
         bytes_mark = min(self.low_water_bytes, volume.f_blocks * volume.f_frsize // 50)
         inodes_mark = min(self.low_water_inodes, volume.f_files // 50)
         return volume.f_bavail * volume.f_frsize < times * bytes_mark or volume.f_favail < times * inodes_mark

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,10 +89,9 @@ def image_sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]
 
 @pytest.mark.benchmark
 def test_receiving_is_as_fast_as_promised_beside_orthanc_and_storescp(
-    image_sets: dict[str, list[Path]], tmp_path: Path
+    image_sets: dict[str, list[Path]], tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
-    if shutil.which("storescu") is None:
-        pytest.skip("dcmtk's storescu is missing: nothing to send with")
+    require_tool("storescu")
     servers = [name for name in STARTERS if name == "huren" or shutil.which(PROGRAMS[name])]
     for name in STARTERS.keys() - servers:
         print(f"peer not installed: {name}")

@@ -8,37 +8,20 @@ from collections import Counter
 
 from catalog.charset import decode
 from catalog.identity import normalise_name
+from tests.catalog.test_charset import RARE_GIVEN
 
 SURNAMES = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎"
 )
 RARE = ("逄", "亓", "佘", "芈", "禚", "仉", "璩", "麴", "張", "劉", "陳", "黃", "區", "關", "欧阳", "尉迟")
 GIVEN = ("伟", "秀英", "三丰", "小东", "建国", "丽", "志强", "子涵", "雨桐", "明", "桂兰", "海燕")
-HARD = (
-    "喆",
-    "玥",
-    "昇",
-    "㛃",
-    "𬭎",
-    "𠮷",
-    "小璣",
-    "誠",
-    "珺垚",
-    "煜堃",
-    "謀",
-    "錦",
-    "文琡",
-    "㛃涵",
-    "子𬭎",
-    "龑",
-)
 JAPANESE = ("小川", "明", "高山", "林", "和子", "大和", "森本", "中村")
 
 
 def names() -> list[str]:
     """500 different names, every fourth with a rare character, in three forms: whole, split, with pinyin."""
     plain = [(family, given) for family in SURNAMES for given in GIVEN]
-    hard = [(family, given) for family in (*SURNAMES, *RARE) for given in HARD]
+    hard = [(family, given) for family in (*SURNAMES, *RARE) for given in RARE_GIVEN]
     chance = random.Random(500)
     chosen = chance.sample(plain, 375) + chance.sample(hard, 125)
     forms = (lambda f, g: f + g, lambda f, g: f"{f}^{g}", lambda f, g: f"Zhang^San={f}^{g}")

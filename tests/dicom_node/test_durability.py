@@ -81,7 +81,7 @@ def test_a_sync_that_fails_is_answered_a700_and_the_association_goes_on(
     assert len(spool.quarantined()) == 1
 
 
-@pytest.mark.parametrize("call", ["pwritev2", "pwrite64", "fallocate", "ftruncate", "rename"])
+@pytest.mark.parametrize("call", ["pwritev2", "pwrite64", "ftruncate", "rename"])
 def test_trouble_at_any_other_call_never_loses_what_was_acknowledged(
     tmp_path: Path, call: str, require_tool: Callable[[str], str]
 ) -> None:

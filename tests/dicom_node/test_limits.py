@@ -265,9 +265,9 @@ def test_stopping_cuts_a_transfer_that_does_not_end(tmp_path: Path) -> None:
     with RunningNode(tmp_path, drain_seconds=0.5) as node, node.connect() as busy:
         busy.associate()
         assert busy.store(b"kept", "1.2.1").status == 0
-        busy.send(store_pdus(b"x" * 100_000, "1.2.2")[:50_000])
+        busy.send(store_pdus(b"x" * 600_000, "1.2.2")[:500_000])  # more than is written in one stretch
         (pack,) = (tmp_path / "spool/open").iterdir()
-        wait_until(lambda: pack.stat().st_size > 40_000)
+        wait_until(lambda: pack.stat().st_size > 190_000)
         began = time.monotonic()
         node.stop.set()
         node.thread.join(10)

@@ -24,7 +24,7 @@ from tests.packs import ct
 from tests.packs import receive as receive_pack
 
 CALLS = (
-    *("openat", "mkdir", "write", "writev", "pwrite64", "pwritev", "pwritev2", "fallocate", "ftruncate"),
+    *("openat", "mkdir", "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate"),
     *("fsync", "fdatasync", "rename", "renameat2", "link", "linkat", "unlink", "unlinkat"),
     *("sendto", "sendmsg", "shutdown", "close"),
 )
