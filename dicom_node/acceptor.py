@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dicom_node.admission import Admission
 from dicom_node.association import Association, Node
+from dicom_node.blanks import keep_filled
 from dicom_node.commitment_asked import LateDesk
 from dicom_node.counters import Counters
 from dicom_node.gate import Gate
@@ -26,6 +27,7 @@ _LOG = logging.getLogger("huren.dicom_node")
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 2.0
 _RECOVERY_SECONDS = 60.0
+_BLANK_SECONDS = 1.0  # for the piece of a blank that is being written
 _BACKLOG = (
     4096  # the kernel cuts it to net.core.somaxconn; a full queue costs a good peer seconds (SYN again)
 )
@@ -62,6 +64,7 @@ def open_spool(settings: NodeSettings, root: Path) -> Spool:
         pack_limit_bytes=settings.pack_limit_bytes,
         low_water_bytes=settings.low_water_bytes,
         low_water_inodes=settings.low_water_inodes,
+        blank_packs=settings.blank_packs,
     )
 
 
@@ -110,6 +113,7 @@ def serve(
     desk = LateDesk(database_url, counters) if database_url else None
     node = Node(settings, gate, spool, admission, counters, stop, desk)
     others = settings.workers - 1 if shared_listener else 0
+    keeper = _keep_blanks(node)
     listener = shared_listener or listen(settings)
     tls_listener = (shared_tls_listener or listen(settings, settings.tls_port)) if tls else None
     try:
@@ -124,6 +128,8 @@ def serve(
         if beside:
             beside.join()
     finally:
+        stop.set()
+        keeper.join(_BLANK_SECONDS)
         for opened in (listener, tls_listener):
             if opened is not None:
                 opened.close()
@@ -131,6 +137,16 @@ def serve(
             desk.close()
         gate.close()
         admission.close()
+
+
+def _keep_blanks(node: Node) -> threading.Thread:
+    def may_write() -> bool:
+        return not node.admission.count() and not node.spool.is_below_marks(times=2)
+
+    arguments = (node.spool.blanks, may_write, node.settings.blank_idle_seconds, node.stopping)
+    thread = threading.Thread(target=keep_filled, args=arguments, daemon=True)
+    thread.start()
+    return thread
 
 
 class Acceptor:
@@ -268,6 +284,8 @@ class Acceptor:
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + _HOUSEKEEPING_SECONDS
             self._write_counters()
+            if self._node.spool.is_below_marks(times=2):
+                self._node.spool.blanks.clear()
         if now >= self._recovery_at:
             self._recovery_at = now + _RECOVERY_SECONDS
             self._node.spool.recover()

@@ -31,6 +31,7 @@ from dicom_node.part10 import encode_file_meta
 _STRETCH_BYTES = 192 << 10
 _HASHER_FROM_BYTES = 128 << 10  # what is shorter is digested sooner here than handed over
 _STRETCH_PIECES = 512  # the kernel takes 1024 in one write
+_LARGE_FROM_BYTES = 4 << 20  # a pack that has grown so far goes on growing: worth a blank
 
 
 class PackStore(Protocol):
@@ -43,6 +44,9 @@ class PackStore(Protocol):
 
     def create(self, origin: PackIndex) -> tuple[int, Path]:
         """Make an open pack, locked, its name durable; gives its file descriptor and path."""
+
+    def move_to_blank(self, fd: int, path: Path, size_bytes: int) -> int:
+        """Go on with a large pack where syncing is cheap; gives the descriptor to go on with."""
 
     def seal(self, fd: int, path: Path, size_bytes: int) -> None:
         """Finish an open pack of `size_bytes`, or remove it when that is 0; closes `fd`."""
@@ -60,6 +64,13 @@ class _OpenPack:
         self.end = len(global_header(self._origin))
         self.mtime = received_seconds(origin.received)
         self.times_named: dict[str, int] = {}
+        self._may_move = True
+
+    def move_to_blank(self, store: PackStore) -> None:
+        """Ask once for a blank to go on in; raises OSError when the pack must be given up."""
+        if self._may_move:
+            self._may_move = False
+            self.fd = store.move_to_blank(self.fd, self.path, self.end)
 
     def name(self, SOPInstanceUID: str) -> str:
         times = self.times_named.get(SOPInstanceUID, 0) + 1
@@ -108,6 +119,7 @@ class Intake:
         if self._pack is not None and self._pack.end >= self._store.pack_limit_bytes:
             self._seal()  # not before: the last pack of an association is the one that says how it ended
         pack = self._pack = self._pack or self._new_pack()
+        self._move_if_large(pack)
         source = self._origin.calling_ae
         self._frame = encode_file_meta(SOPClassUID, SOPInstanceUID, TransferSyntaxUID, source)
         self._SOPInstanceUID = SOPInstanceUID
@@ -197,6 +209,15 @@ class Intake:
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._origin = replace(self._origin, received=received, part=self._parts + 1)
         return _OpenPack(self._store, self._origin)
+
+    def _move_if_large(self, pack: _OpenPack) -> None:
+        if pack.end < _LARGE_FROM_BYTES and not self._parts:
+            return
+        try:
+            pack.move_to_blank(self._store)
+        except OSError:
+            self._give_up()
+            raise
 
     def _begun(self) -> _OpenPack:
         if self._pack is None:

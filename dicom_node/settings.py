@@ -67,6 +67,8 @@ class NodeSettings:
     pack_limit_bytes: int = _within(64 << 20, least=1)
     low_water_bytes: int = _within(256 << 20, least=0)
     low_water_inodes: int = _within(1000, least=0)
+    blank_packs: int = _within(4, least=0)  # written ahead with zeros, each of `pack_limit_bytes`; 0: none
+    blank_idle_seconds: float = _within(5.0, least=0)  # nobody has been connected for so long
 
     def __post_init__(self) -> None:
         for one in fields(self):

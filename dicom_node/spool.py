@@ -1,6 +1,7 @@
 """The spool: where instances are safe from the moment Success is answered until the object store has them.
 
     open/        a pack being written by one association, locked (flock) by the process that writes it
+    blank/       files of zeros, written ahead for large packs (see blanks.py)
     sealed/      finished packs, ready to be shipped
     shipped/     packs the object store and the catalogue have, kept for a grace time
     quarantine/  packs that never can be shipped, each beside a `<pack_id>.reason`
@@ -11,6 +12,7 @@ called `.failed`, is never written again, and what was acknowledged in it is cop
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -22,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog.errors import IntegrityFault, Unavailable
+from dicom_node.blanks import Blanks
 from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
 from dicom_node.pack import (
@@ -72,6 +75,7 @@ class Spool:
         pack_limit_bytes: int = 64 << 20,
         low_water_bytes: int = 256 << 20,
         low_water_inodes: int = 1000,
+        blank_packs: int = 0,
     ) -> None:
         self.root = root
         self.pack_limit_bytes = pack_limit_bytes
@@ -81,6 +85,7 @@ class Spool:
         self._shipped, self._quarantine = root / "shipped", root / "quarantine"
         for directory in (self._open, self._sealed, self._shipped, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)
+        self.blanks = Blanks(root / "blank", pack_limit_bytes, blank_packs)
         sync_directory(root)
 
     # what receives
@@ -121,6 +126,37 @@ class Spool:
                 raise
             os.close(fd)  # a recovery took it between its creation and its lock, and removes it
         raise Unavailable("暂存区无法新建包", "the spool cannot make a new pack", code="spool_busy")
+
+    def move_to_blank(self, fd: int, path: Path, size_bytes: int) -> int:
+        """Go on with an open pack in a blank, where there is one; gives the descriptor to go on with.
+
+        The blank has all that was acknowledged, durably, before it takes the pack's name: whichever of the two the
+        name leads to after a loss of power is whole.
+
+        Raises:
+            OSError: it is not sure which of the two has the name; neither may be written any more.
+        """
+        taken = self.blanks.take()
+        if taken is None:
+            return fd
+        blank_fd, blank_path = taken
+        try:
+            _copy(fd, blank_fd, size_bytes)
+            os.fdatasync(blank_fd)
+            blank_path.rename(path)
+        except OSError as error:
+            _LOG.warning("pack %s finds no blank: %s", path.stem, error.strerror)
+            os.close(blank_fd)
+            if not _is_still(fd, path):
+                raise
+            return fd
+        try:
+            sync_directory(self._open)
+        except OSError:
+            os.close(blank_fd)
+            raise
+        os.close(fd)
+        return blank_fd
 
     def seal(self, fd: int, path: Path, size_bytes: int) -> None:
         """Finish an open pack whose last member ends at `size_bytes`, or remove it when that is 0; closes `fd`.
@@ -265,6 +301,19 @@ def _survey(fd: int, path: Path) -> tuple[PackIndex, tuple[Member, ...]]:
                 break
             members.append(member)
     return index, tuple(members)
+
+
+def _copy(source_fd: int, target_fd: int, size_bytes: int) -> None:
+    """Copy a pack's first bytes over zeros; the padding of its last member need not have been written yet."""
+    end = min(size_bytes, os.fstat(source_fd).st_size)
+    if size_bytes - end >= BLOCK_BYTES:
+        raise OSError(errno.EIO, "the pack is shorter than what was acknowledged")
+    at = 0
+    while at < end:
+        copied = os.copy_file_range(source_fd, target_fd, end - at, at, at)
+        if not copied:
+            raise OSError(errno.EIO, "the pack ended while it was copied")
+        at += copied
 
 
 def _new_pack_id() -> str:

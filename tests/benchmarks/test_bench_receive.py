@@ -29,6 +29,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from catalog.embedded_child import free_ports
+from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool, read_pack
 from tests.benchmarks import table
 from tests.processes import use
@@ -60,7 +61,7 @@ from dicom_node.workers import WorkerPlan, run_workers
 root, stop = Path(sys.argv[1]), threading.Event()
 stop_on_signals(stop)
 write_snapshot(root / "peers.json", [Peer("STORESCU", "BENCH")])
-settings = NodeSettings(port=int(sys.argv[2]), workers=2)
+settings = NodeSettings(port=int(sys.argv[2]), workers=2, blank_idle_seconds=0)
 plan = WorkerPlan(settings, root / "spool", root / "run", root / "peers.json")
 run_workers(plan, stop, on_ready=lambda port: print("ready", port, flush=True))
 """
@@ -179,10 +180,19 @@ def _huren(root: Path) -> Iterator[tuple[psutil.Process, int, str]]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"ready")
+        _wait_for_blanks(root / "spool" / "blank")
         yield psutil.Process(process.pid), port, "HUREN"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
+
+
+def _wait_for_blanks(folder: Path) -> None:
+    """A node that has been idle for a while has its blanks; whoever comes after a rush finds fewer of them."""
+    deadline = time.monotonic() + 30
+    while len([path for path in folder.iterdir() if path.name.isdigit()]) < NodeSettings().blank_packs:
+        assert time.monotonic() < deadline, "the node writes no blanks"
+        time.sleep(0.1)
 
 
 @contextmanager
