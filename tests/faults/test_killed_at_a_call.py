@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.blanks import Blanks
 from dicom_node.pdu import RELEASE_REQUEST
 from dicom_node.ship import Shipper
 from dicom_node.spool import Spool
@@ -24,7 +25,17 @@ from tests.packs import ct
 from tests.packs import receive as receive_pack
 
 CALLS = (
-    *("openat", "mkdir", "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate"),
+    *(
+        "openat",
+        "mkdir",
+        "write",
+        "writev",
+        "pwrite64",
+        "pwritev",
+        "pwritev2",
+        "copy_file_range",
+        "ftruncate",
+    ),
     *("fsync", "fdatasync", "rename", "renameat2", "link", "linkat", "unlink", "unlinkat"),
     *("sendto", "sendmsg", "shutdown", "close"),
 )
@@ -55,7 +66,13 @@ def filling_packs(peer: RawPeer, history: History) -> None:
     assert peer.read_pdu()[:1] == b"\x06"
 
 
-SCENARIOS = [released, broken_off, filling_packs]
+def going_on_in_a_blank(peer: RawPeer, history: History) -> None:
+    """As filling packs, but there is a blank, and the second pack goes on in it."""
+    filling_packs(peer, history)
+
+
+SCENARIOS = [released, broken_off, filling_packs, going_on_in_a_blank]
+FULL_BYTES = 100_000
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -71,6 +88,7 @@ def test_a_node_killed_at_any_call_of_an_ingest_keeps_what_it_acknowledged(
     )
     record.note(**points)
     assert {"openat", "fsync", "fdatasync", "rename", "ftruncate", "sendto"} <= set(points)
+    assert ("copy_file_range" in points) == (scenario is going_on_in_a_blank)
     assert points["pwritev2"] >= 2
     assert points["total"] >= 15
 
@@ -88,7 +106,9 @@ def killed_receiving(
 ) -> bool:
     """Kill a node there and hold what it leaves against the history; False where it lived to the end."""
     history = History()
-    limit = 100_000 if scenario is filling_packs else 64 << 20
+    limit = FULL_BYTES if scenario in (filling_packs, going_on_in_a_blank) else 64 << 20
+    if scenario is going_on_in_a_blank:
+        Blanks(root / "spool/blank", FULL_BYTES, 1).refill(lambda: True)
     with (
         Victim(receive, root, {"pack_limit_bytes": limit}) as node,
         traced(node, strace, at, log=root / "trace"),

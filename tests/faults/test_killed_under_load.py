@@ -10,6 +10,7 @@ import pytest
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
+from dicom_node.blanks import Blanks
 from dicom_node.spool import Spool
 from tests.dicom_node.node_process import NodeProcess
 from tests.dicom_node.raw_peer import RawPeer, wait_until
@@ -100,11 +101,13 @@ def test_killed_at_random_moments_it_loses_nothing_and_is_back_at_once(
 ) -> None:
     cycles, least = scaled(25, 500), scaled(1_000, 50_000)
     history = History()
+    blanks = Blanks(works.spool.root / "blank", works.node.settings.pack_limit_bytes, 4)
     with sending(works, history, storescu, record.chance):
         cycle = 0
         while cycle < cycles or len(history.acknowledged) < least:
             before = len(history.acknowledged)
             wait_until(lambda before=before: len(history.acknowledged) > before, 30)
+            blanks.refill(lambda: True)  # never idle, the node writes none itself
             time.sleep(record.chance.uniform(*KILL_SECONDS))
             works.kill(KILLED[cycle % len(KILLED)])
             cycle += 1
