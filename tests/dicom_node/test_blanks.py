@@ -132,6 +132,27 @@ def test_a_move_whose_name_is_not_durable_gives_the_pack_up_and_loses_nothing(
     assert len(spool.quarantined()) == 1
 
 
+def test_a_rename_that_fails_after_it_was_done_gives_the_pack_up_and_loses_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        rename(path, target)
+        raise OSError("the disk")
+
+    intake = spool.intake(ORIGIN)
+    put(intake, "1.2.1", LARGE)
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="the disk"):
+        intake.begin(CT, "1.2.2", EXPLICIT)
+    intake.discard()
+    put(intake, "1.2.3", b"three")
+    intake.close()
+    assert sorted(kept(spool)) == ["1.2.1", "1.2.3"]
+
+
 def test_a_blank_that_cannot_be_used_leaves_the_pack_as_it_is(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
