@@ -297,8 +297,8 @@ def test_a_document_that_a_report_names_is_found_missing_rotten_or_whole(archive
     for name, attachment in kept.items():
         documents.keep(archived.store, b"%PDF-1.4 " + name.encode(), attachment)
     archived.ship(ct("2.25.1", 1))
-    city = City(archived.catalogue)
-    take(city, "H-A", IMAGING, PatientID="P-1", attachments=tuple(kept.values()))
+    now, named = archived.catalogue.clock(), tuple(kept.values())
+    take(City(archived.catalogue), "H-A", IMAGING, PatientID="P-1", reported_at=now, attachments=named)
     assert (scrub(archived).findings, scrub(archived).documents) == ([], 3)
     archived.rot(kept["rotten"].key, b"%PDF-1.4 other bytes")
     archived.store.delete(kept["gone"].key)
