@@ -25,6 +25,9 @@ Reason = Annotated[str, typer.Option(help="理由 / why")]
 AliasId = Annotated[
     int | None, typer.Option("--number-id", help="编号的编号,见 queue / alias_id of the queue")
 ]
+ReportId = Annotated[
+    int | None, typer.Option("--report-id", help="报告的编号,见 queue / report_id of the queue")
+]
 StudyId = Annotated[
     int | None, typer.Option("--study-id", help="检查的编号,见 queue / study_id of the queue")
 ]
@@ -61,7 +64,11 @@ def people_queue(
     if json:
         _print(found)
         return
-    for title, rows in (("编号 / numbers", found["numbers"]), ("检查 / studies", found["studies"])):
+    for title, rows in (
+        ("编号 / numbers", found["numbers"]),
+        ("检查 / studies", found["studies"]),
+        ("报告 / reports", found["reports"]),
+    ):
         show([_row(row) for row in rows], as_json=False, title=title)
 
 
@@ -131,13 +138,14 @@ def people_accept(
     reason: Reason,
     number_id: AliasId = None,
     study_id: StudyId = None,
+    report_id: ReportId = None,
     data_dir: DataDir = HERE,
 ) -> None:
-    """确认某编号或某检查属于此人。 Say that a hospital's number, or one study, is this person's.
+    """确认某编号、检查或报告属于此人。 Say that a hospital's number, a study or a report is this person's.
 
     例 / example:  huren people accept 4 --study-id 9 --reason 已核对申请单
     """
-    _rule("accept", person, reason, number_id, study_id, data_dir)
+    _rule("accept", person, reason, data_dir, alias_id=number_id, study_id=study_id, report_id=report_id)
 
 
 @people_app.command("reject")
@@ -146,13 +154,14 @@ def people_reject(
     reason: Reason,
     number_id: AliasId = None,
     study_id: StudyId = None,
+    report_id: ReportId = None,
     data_dir: DataDir = HERE,
 ) -> None:
-    """否定某编号或某检查属于此人。 Say that a hospital's number, or one study, is not this person's.
+    """否定某编号、检查或报告属于此人。 Say that a hospital's number, a study or a report is not this person's.
 
     例 / example:  huren people reject 4 --number-id 2 --reason 患者编号录错
     """
-    _rule("reject", person, reason, number_id, study_id, data_dir)
+    _rule("reject", person, reason, data_dir, alias_id=number_id, study_id=study_id, report_id=report_id)
 
 
 @people_app.command("sharing")
@@ -177,15 +186,9 @@ def people_sharing(
     typer.echo("已记录 / kept")
 
 
-def _rule(
-    kind: str, person: int, reason: str, alias_id: int | None, study_id: int | None, data_dir: Any
-) -> None:
+def _rule(kind: str, person: int, reason: str, data_dir: Any, **claim: int | None) -> None:
     with open_workplace(data_dir) as place:
-        _print(
-            identity_events.rule(
-                place.catalogue, curator(), kind, person, reason, alias_id=alias_id, study_id=study_id
-            )
-        )
+        _print(identity_events.rule(place.catalogue, curator(), kind, person, reason, **claim))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

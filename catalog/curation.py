@@ -17,16 +17,18 @@ from catalog.identity import DOCUMENT_TYPES, display_name, find_national_id, mas
 from catalog.linking import DOUBTFUL
 from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
 from catalog.tables_people import IdentityEvent
+from catalog.tables_reports import Report, ReportHold
 
 
 def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str, Any]:
-    """Return what is held for a human, oldest first: numbers that are in doubt, and studies."""
+    """Return what is held for a human, oldest first: numbers that are in doubt, studies, and reports."""
     with transaction(catalogue.engine) as session:
         numbers = _doubtful_numbers(session, catalogue, limit)
         studies = _held_studies(session, catalogue, limit)
-        shown = {row["person"]["person_id"] for row in [*numbers, *studies]}
+        reports = _held_reports(session, catalogue, limit)
+        shown = {row["person"]["person_id"] for row in [*numbers, *studies, *reports]}
         audit.record(session, caller, "people.queue", people=sorted(shown))
-        return {"numbers": numbers, "studies": studies}
+        return {"numbers": numbers, "studies": studies, "reports": reports}
 
 
 def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]
             ],
             "numbers": _numbers_of(session, person_id),
             "studies": _studies_of(session, person_id),
+            "reports": _reports_of(session, person_id),
             "events": _events_of(session, person_id),
         }
 
@@ -116,6 +119,31 @@ def _held_studies(session: Session, catalogue: Catalogue, limit: int) -> list[di
     ]
 
 
+def _held_reports(session: Session, catalogue: Catalogue, limit: int) -> list[dict[str, Any]]:
+    query = (
+        select(Report, Person, Hospital.code)
+        .join(ReportHold, ReportHold.report_id == Report.id)
+        .join(Person, Person.id == ReportHold.person_id)
+        .join(Hospital, Hospital.id == Report.hospital_id)
+        .order_by(Report.id, Person.id)
+        .limit(limit)
+    )
+    return [
+        {
+            "report_id": report.id,
+            "hospital": code,
+            "number": report.number,
+            "category": report.category,
+            "PatientName": display_name(report.patient_name),
+            "birth_date": report.birth_date,
+            "sex": report.sex,
+            "person": _described(catalogue, person),
+            "reasons": report.reasons,
+        }
+        for report, person, code in session.execute(query)
+    ]
+
+
 def _numbers_of(session: Session, person_id: int) -> list[dict[str, Any]]:
     query = select(Alias, Hospital.code).join(Hospital, Hospital.id == Alias.hospital_id)
     return [
@@ -147,6 +175,21 @@ def _studies_of(session: Session, person_id: int) -> list[dict[str, Any]]:
     ]
 
 
+def _reports_of(session: Session, person_id: int) -> list[dict[str, Any]]:
+    held = select(ReportHold.report_id).where(ReportHold.person_id == person_id)
+    query = select(Report).where(or_(Report.person_id == person_id, Report.id.in_(held)))
+    return [
+        {
+            "report_id": report.id,
+            "number": report.number,
+            "category": report.category,
+            "identity": report.identity,
+            "reasons": report.reasons,
+        }
+        for report in session.scalars(query.order_by(Report.id))
+    ]
+
+
 def _events_of(session: Session, person_id: int) -> list[dict[str, Any]]:
     touches = or_(IdentityEvent.person_id == person_id, IdentityEvent.other_person_id == person_id)
     query = select(IdentityEvent).where(touches, IdentityEvent.kind.not_in(("opt_out", "opt_in")))
@@ -158,6 +201,7 @@ def _events_of(session: Session, person_id: int) -> list[dict[str, Any]]:
             "other_person_id": event.other_person_id,
             "alias_id": event.alias_id,
             "study_id": event.study_id,
+            "report_id": event.report_id,
             "undoes": event.undoes_id,
             "reason": event.reason,
             "by": event.caller,

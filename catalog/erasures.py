@@ -1,7 +1,8 @@
 """Erasure by law: what names a patient goes, what explains the books and the audit stays, and nothing comes back.
 
 One transaction empties the rows and writes down which objects have to go; the objects follow (dicom_node.erase) and
-may be interrupted. A tombstone, the SHA-256 of the StudyInstanceUID, keeps a study from being registered again.
+may be interrupted. A tombstone, the SHA-256 of the StudyInstanceUID, or of a
+report's hospital and number, keeps what was erased from being registered again.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.identity import Document
 from catalog.tables import Alias, Decision, IdentityHold, OrderCheck, Pack, Person, Result, Study
-from catalog.tables_people import ErasedStudy, Erasure, StudyClaim
+from catalog.tables_people import ErasedReport, ErasedStudy, Erasure, StudyClaim
 from catalog.tables_quality import QualityTask
 
 _KEPT_OF_A_CANDIDATE: Final = frozenset(
@@ -91,8 +92,8 @@ def erase(
         scope = find_scope(session)
         if scope.held:
             raise Conflict(
-                f"尚有 {scope.held} 份检查待确认归属,请先处理",
-                f"{scope.held} studies wait for a ruling whose they are; settle that first",
+                f"尚有 {scope.held} 份检查或报告待确认归属,请先处理",
+                f"{scope.held} studies or reports wait for a ruling whose they are; settle that first",
                 code="held_for_review",
             )
         erasure = _write_down(session, catalogue, caller, scope, basis)
@@ -137,6 +138,18 @@ def finish(catalogue: Catalogue, erasure_id: int) -> None:
         erasure.state, erasure.done_at = "done", catalogue.clock()
 
 
+def listed(session: Session, *, limit: int) -> list[dict[str, Any]]:
+    """Return erasures, newest first, without saying of whom."""
+    return [
+        _described(row) for row in session.scalars(select(Erasure).order_by(Erasure.id.desc()).limit(limit))
+    ]
+
+
+def described(session: Session, erasure_id: int) -> dict[str, Any]:
+    """Return one erasure as `listed` does."""
+    return _described(session.get_one(Erasure, erasure_id))
+
+
 def erased_among(catalogue: Catalogue, StudyInstanceUIDs: Iterable[str]) -> set[str]:
     """Return those of the given studies that were erased. Raises DatabaseDown."""
     with transaction(catalogue.engine) as session:
@@ -149,6 +162,12 @@ def refuse_erased(session: Session, StudyInstanceUID: str) -> None:
         raise Conflict("该检查已依法删除", "The study was erased by law", code="study_erased")
 
 
+def refuse_erased_report(session: Session, hospital_id: int, number: str) -> None:
+    """Raise Conflict (`report_erased`) for a hospital's report that was erased: a resend does not bring it back."""
+    if session.get(ErasedReport, _report_tombstone(hospital_id, number)) is not None:
+        raise Conflict("该报告已依法删除", "The report was erased by law", code="report_erased")
+
+
 def _erased(session: Session, uids: Iterable[str]) -> set[str]:
     by_hash = {_tombstone(uid): uid for uid in uids}
     query = select(ErasedStudy.uid_sha256).where(ErasedStudy.uid_sha256.in_(by_hash))
@@ -157,6 +176,10 @@ def _erased(session: Session, uids: Iterable[str]) -> set[str]:
 
 def _tombstone(StudyInstanceUID: str) -> bytes:
     return hashlib.sha256(StudyInstanceUID.encode()).digest()
+
+
+def _report_tombstone(hospital_id: int, number: str) -> bytes:
+    return hashlib.sha256(f"{hospital_id}:{number}".encode()).digest()
 
 
 def _results(session: Session, which: Any) -> tuple[int, ...]:
@@ -195,7 +218,25 @@ def _write_down(session: Session, catalogue: Catalogue, caller: Caller, scope: S
     session.flush()
     for uid in session.scalars(select(Study.uid).where(Study.id.in_(scope.studies))):
         session.add(ErasedStudy(uid_sha256=_tombstone(uid), erasure_id=erasure.id))
+    for hospital_id, number in report_erasure.names_of(session, scope.people, scope.studies):
+        tombstone = _report_tombstone(hospital_id, number)
+        session.add(ErasedReport(number_sha256=tombstone, erasure_id=erasure.id))
     return erasure
+
+
+def _described(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "erasure_id": erasure.id,
+        "scope": erasure.scope,
+        "basis": erasure.basis,
+        "by": erasure.caller,
+        "studies": erasure.studies,
+        "objects": erasure.objects,
+        "size_bytes": erasure.size_bytes,
+        "state": erasure.state,
+        "created_at": erasure.created_at,
+        "done_at": erasure.done_at,
+    }
 
 
 def _people_touched(session: Session, scope: Scope) -> frozenset[int]:

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, groups, ledger, links, report_identity
+from catalog import audit, groups, ledger, links, report_identity, report_links
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -14,6 +14,7 @@ from catalog.identity import conflicts
 from catalog.linking import groups_of
 from catalog.tables import Alias, Person, Study
 from catalog.tables_people import IdentityEvent, StudyClaim
+from catalog.tables_reports import Report, ReportRuling
 
 _LONGEST_REASON: Final = 500
 _RULINGS: Final = ("accept", "reject")
@@ -59,29 +60,37 @@ def rule(
     *,
     alias_id: int | None = None,
     study_id: int | None = None,
+    report_id: int | None = None,
 ) -> dict[str, Any]:
-    """Accept or reject (`kind`) that a hospital's number, or one study, is of this person.
+    """Accept or reject (`kind`) that a hospital's number, one study or one report is of this person.
 
-    Accepting a number links its studies, except those whose own header contradicts: these wait for a ruling of
-    their own. Raises InvalidInput without a reason or with another kind, NotFound, Conflict where the claim of
+    Accepting a number links its studies and reports, except those that contradict by themselves: these wait
+    for a ruling of their own. Raises InvalidInput without a reason or with another kind, NotFound, Conflict where the claim of
     another person was accepted before.
     """
-    if kind not in _RULINGS or (alias_id is None) is (study_id is None):
+    if kind not in _RULINGS or (alias_id, study_id, report_id).count(None) != 2:
         raise InvalidInput(
-            "请说明接受或拒绝,以及一个编号或一份检查",
-            "Say accept or reject, and one number or one study",
+            "请说明接受或拒绝,以及一个编号、一份检查或一份报告",
+            "Say accept or reject, and one number, one study or one report",
             field="kind",
         )
     with transaction(catalogue.engine) as session:
         alias = _alias_claim(session, alias_id, person_id) if alias_id is not None else None
         study = _study(session, study_id) if study_id is not None else None
-        locked = groups.lock(session, {person_id} | _claimants(session, alias, study))
+        report = _report(session, report_id) if report_id is not None else None
+        locked = groups.lock(session, {person_id} | _claimants(session, alias, study, report))
         _person(session, person_id)
         if kind == "accept":
-            _refuse_second(session, alias, study, person_id)
-        claim_id = alias.id if alias else None
+            _refuse_second(session, alias, study, report, person_id)
         event = _event(
-            catalogue, caller, kind, reason, person_id=person_id, alias_id=claim_id, study_id=study_id
+            catalogue,
+            caller,
+            kind,
+            reason,
+            person_id=person_id,
+            alias_id=alias.id if alias else None,
+            study_id=study_id,
+            report_id=report_id,
         )
         return _done(session, catalogue, caller, event, locked)
 
@@ -96,8 +105,9 @@ def undo(catalogue: Catalogue, caller: Caller, event_id: int, reason: str) -> di
         if undone is None or undone.kind not in ("merge", *_RULINGS):
             raise NotFound("没有可撤销的该项决定", "No such event that could be undone", code="unknown_event")
         alias = _alias_claim(session, undone.alias_id, undone.person_id) if undone.alias_id else None
+        report = _report(session, undone.report_id) if undone.report_id else None
         concerned = {undone.person_id, undone.other_person_id or undone.person_id}
-        locked = groups.lock(session, concerned | _claimants(session, alias, None))
+        locked = groups.lock(session, concerned | _claimants(session, alias, None, report))
         if session.scalars(select(IdentityEvent.id).where(IdentityEvent.undoes_id == event_id)).first():
             raise Conflict("该决定已撤销", "It was undone before", code="already_undone")
         event = _event(
@@ -109,6 +119,7 @@ def undo(catalogue: Catalogue, caller: Caller, event_id: int, reason: str) -> di
             other_person_id=undone.other_person_id,
             alias_id=undone.alias_id,
             study_id=undone.study_id,
+            report_id=undone.report_id,
             undoes_id=event_id,
         )
         return _done(session, catalogue, caller, event, locked)
@@ -121,9 +132,10 @@ def _done(
     session.add(event)
     session.flush()
     studies = _regroup(session, locked) if event.other_person_id else _restate(session, event)
-    links.restate_numbers(session, {key for study in studies for key in links.keys_of(study)})
+    keys = {key for study in studies for key in links.keys_of(study)}
+    links.restate_numbers(session, keys | set(links.keys_claimed_for(session, locked)))
     changed = links.relink(session, catalogue, studies)
-    report_identity.relink(session, catalogue, report_identity.claimed_for(session, locked))
+    report_links.follow(session, catalogue, report_identity.claimed_for(session, locked))
     for person_id in sorted(locked):
         ledger.settle(session, catalogue, person_id)
     audit.record(
@@ -134,6 +146,7 @@ def _done(
         event_id=event.id,
         other_person_id=event.other_person_id,
         study_id=event.study_id,
+        report_id=event.report_id,
         undoes_id=event.undoes_id,
     )
     return {"event_id": event.id, "studies_changed": changed}
@@ -156,12 +169,12 @@ def _regroup(session: Session, people: Collection[int]) -> list[Study]:
 def _restate(session: Session, event: IdentityEvent) -> list[Study]:
     """Write the ruling that stands on a claim, and return the studies that carry it."""
     query = select(IdentityEvent.kind).where(
-        IdentityEvent.kind.in_(_RULINGS), IdentityEvent.person_id == event.person_id, _stands(IdentityEvent)
-    )
-    query = query.where(
-        IdentityEvent.alias_id == event.alias_id
-        if event.alias_id is not None
-        else IdentityEvent.study_id == event.study_id
+        IdentityEvent.kind.in_(_RULINGS),
+        IdentityEvent.person_id == event.person_id,
+        IdentityEvent.alias_id.is_not_distinct_from(event.alias_id),
+        IdentityEvent.study_id.is_not_distinct_from(event.study_id),
+        IdentityEvent.report_id.is_not_distinct_from(event.report_id),
+        _stands(IdentityEvent),
     )
     newest = session.scalars(query.order_by(IdentityEvent.id.desc()).limit(1)).one_or_none()
     ruling = {"accept": "accepted", "reject": "rejected", None: None}[newest]
@@ -170,6 +183,9 @@ def _restate(session: Session, event: IdentityEvent) -> list[Study]:
         alias.ruling = ruling
         links.restate_numbers(session, [(alias.hospital_id, alias.kind, alias.number)])
         return links.studies_under(session, (alias.hospital_id, alias.kind, alias.number))
+    if event.report_id is not None:
+        _rule_on_report(session, event.report_id, event.person_id, ruling)
+        return []
     study = _study(session, event.study_id or 0)
     _rule_on_study(session, study, event.person_id, ruling)
     return [study]
@@ -185,8 +201,19 @@ def _rule_on_study(session: Session, study: Study, person_id: int, ruling: str |
         claim.ruling = ruling
 
 
-def _refuse_second(session: Session, alias: Alias | None, study: Study | None, person_id: int) -> None:
-    if alias is not None:
+def _rule_on_report(session: Session, report_id: int, person_id: int, ruling: str | None) -> None:
+    session.execute(delete(ReportRuling).filter_by(report_id=report_id, person_id=person_id))
+    if ruling is not None:
+        session.add(ReportRuling(report_id=report_id, person_id=person_id, ruling=ruling))
+    session.flush()
+
+
+def _refuse_second(
+    session: Session, alias: Alias | None, study: Study | None, report: Report | None, person_id: int
+) -> None:
+    if report is not None:
+        rows = select(ReportRuling.person_id).filter_by(report_id=report.id, ruling="accepted")
+    elif alias is not None:
         rows = select(Alias.person_id).filter_by(
             hospital_id=alias.hospital_id, kind=alias.kind, number=alias.number, ruling="accepted"
         )
@@ -200,10 +227,13 @@ def _refuse_second(session: Session, alias: Alias | None, study: Study | None, p
         )
 
 
-def _claimants(session: Session, alias: Alias | None, study: Study | None) -> set[int]:
+def _claimants(session: Session, alias: Alias | None, study: Study | None, report: Report | None) -> set[int]:
     keys = links.keys_of(study) if study else []
     keys += [(alias.hospital_id, alias.kind, alias.number)] if alias else []
     found = {study.person_id} if study and study.person_id else set()
+    if report is not None:
+        keys += [(report.hospital_id, "PatientID", report.patient_id)] if report.patient_id else []
+        found |= report_identity.concerned(session, report)
     for hospital_id, kind, number in keys:
         found |= links.lock_numbers(session, hospital_id, **{kind: number})
     return found
@@ -249,3 +279,12 @@ def _study(session: Session, study_id: int) -> Study:
     if study is None:
         raise NotFound("没有该检查", "No such study", code="unknown_study")
     return study
+
+
+def _report(session: Session, report_id: int) -> Report:
+    report = session.get(Report, report_id)
+    if report is None:
+        raise NotFound("没有该报告", "No such report", code="unknown_report")
+    report_links.lock_meeting(session, report.hospital_id, report.study_uid, report.number)
+    session.refresh(report)
+    return report

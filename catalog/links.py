@@ -16,6 +16,7 @@ from catalog.tables_people import StudyClaim
 
 Kind = Literal["PatientID", "AccessionNumber"]
 Source = Literal["registration", "header", "report", "curator"]
+_IN_PASSING: Final = ("header", "report")
 AliasKey = tuple[int, str, str]
 _OF_SEVERAL: Final = "accession_number_of_several_patients"
 
@@ -43,7 +44,7 @@ def claim_number(
     """Keep that a hospital's number is said to be a person's, and say whether that is news.
 
     The caller holds the number (`lock_numbers`).
-    What a hospital registers outweighs a header: one header may be right where another is wrong, while a
+    What a hospital registers outweighs a header or a report: one may be right where another is wrong, while a
     registration that contradicts what is known stays in doubt until a curator has ruled.
     """
     hospital_id, kind, number = key
@@ -54,11 +55,11 @@ def claim_number(
         return True
     alias = session.scalars(select(Alias).filter_by(**row).execution_options(populate_existing=True)).one()
     before = alias.source, alias.reasons
-    if source != "header" and alias.source == "header":
+    if source not in _IN_PASSING and alias.source in _IN_PASSING:
         alias.source, alias.reasons = source, list(reasons)
-    elif source == alias.source == "header":
+    elif source in _IN_PASSING and alias.source in _IN_PASSING:
         alias.reasons = alias.reasons if reasons else []
-    elif source != "header":
+    elif source not in _IN_PASSING:
         alias.reasons = sorted({*alias.reasons, *reasons})
     return (alias.source, alias.reasons) != before
 
@@ -90,6 +91,12 @@ def studies_claimed_for(session: Session, person_ids: Iterable[int]) -> list[Stu
     carried = carried.where(Alias.person_id.in_(wanted), _carries())
     query = select(Study).where(or_(Study.id.in_(own), Study.id.in_(carried))).order_by(Study.id)
     return list(session.scalars(query.with_for_update()))
+
+
+def keys_claimed_for(session: Session, person_ids: Iterable[int]) -> list[AliasKey]:
+    """Return every number that is said to be of one of these people; studies need not carry it."""
+    query = select(Alias.hospital_id, Alias.kind, Alias.number).where(Alias.person_id.in_(set(person_ids)))
+    return list(session.execute(query.distinct()).tuples())
 
 
 def is_claimed(session: Session, key: AliasKey) -> bool:

@@ -1,17 +1,17 @@
-"""News to a hospital about what its decisions rely on: corrected, withdrawn, or standing again."""
+"""News to a hospital about what its decisions rely on, or what it was shown and has yet to decide on."""
 
 from collections.abc import Collection
 from typing import Any, Literal
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit
+from catalog import audit, groups
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
 from catalog.registry import hospital_by_code
-from catalog.tables import Decision
+from catalog.tables import Decision, OrderCheck, Result
 from catalog.tables_people import Notice
 
 NoticeKind = Literal[
@@ -22,6 +22,7 @@ NoticeKind = Literal[
 def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], kind: NoticeKind) -> int:
     """Write a notice for each standing decision that recognised one of these results; returns how many.
 
+    And one for each order that is still to be decided, where its last check has shown the result.
     In the transaction of what happened to the result, so that the news is as sure as the fact.
     """
     undo = aliased(Decision)
@@ -41,7 +42,55 @@ def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], 
                 created_at=catalogue.clock(),
             )
         )
-    return len(relying)
+    return len(relying) + _notify_undecided(session, catalogue, set(result_ids), kind)
+
+
+def _notify_undecided(session: Session, catalogue: Catalogue, result_ids: set[int], kind: NoticeKind) -> int:
+    wanted = {str(each) for each in result_ids}
+    told = [
+        (check, order["order_id"], int(candidate["result_id"]))
+        for check, order in _undecided(session, catalogue, result_ids)
+        for candidate in order["candidates"]
+        if candidate["result_id"] in wanted and _was_shown(candidate, kind)
+    ]
+    for check, order_number, result_id in told:
+        session.add(
+            Notice(
+                hospital_id=check.hospital_id,
+                check_id=check.id,
+                order_number=order_number,
+                result_id=result_id,
+                kind=kind,
+                created_at=catalogue.clock(),
+            )
+        )
+    return len(told)
+
+
+def _undecided(
+    session: Session, catalogue: Catalogue, result_ids: set[int]
+) -> list[tuple[OrderCheck, dict[str, Any]]]:
+    """Return the orders about these patients that wait for their decision, each with the last check that asked."""
+    owners = session.scalars(select(Result.person_id).where(Result.id.in_(result_ids)).distinct())
+    people = groups.members(session, {each for each in owners if each is not None})
+    query = select(OrderCheck).where(
+        OrderCheck.person_id.in_(people), OrderCheck.expires_at >= catalogue.clock()
+    )
+    last = {
+        (check.hospital_id, order["order_id"]): (check, order)
+        for check in session.scalars(query.order_by(OrderCheck.number))
+        for order in check.given["orders"]
+    }
+    decided = select(Decision.hospital_id, Decision.order_number).where(
+        tuple_(Decision.hospital_id, Decision.order_number).in_(last)
+    )
+    done = set(session.execute(decided).tuples())
+    return [asked for key, asked in last.items() if key not in done]
+
+
+def _was_shown(candidate: dict[str, Any], kind: NoticeKind) -> bool:
+    """Say whether what changed was in the answer: an answer may have shown the images before any report."""
+    return not kind.startswith("report_") or candidate.get("report") is not None
 
 
 def notices(
@@ -51,15 +100,16 @@ def notices(
     with transaction(catalogue.engine) as session:
         hospital = hospital_by_code(session, caller.hospital_code)
         query = (
-            select(Notice, Decision)
-            .join(Decision, Decision.id == Notice.decision_id)
+            select(Notice, Decision, OrderCheck)
+            .outerjoin(Decision, Decision.id == Notice.decision_id)
+            .outerjoin(OrderCheck, OrderCheck.id == Notice.check_id)
             .where(Notice.hospital_id == hospital.id, Notice.id > after)
             .order_by(Notice.id)
             .limit(limit)
         )
         if unread:
             query = query.where(Notice.read_at.is_(None))
-        found = [_described(notice, decision) for notice, decision in session.execute(query)]
+        found = [_described(*row) for row in session.execute(query).tuples()]
         listed = [row["notice_id"] for row in found]
         audit.record(session, caller, "notices.list", hospital_id=hospital.id, notices=listed)
         return found
@@ -75,20 +125,41 @@ def mark_read(catalogue: Catalogue, caller: Caller, notice_id: int) -> dict[str,
         if notice.read_at is None:
             notice.read_at, notice.read_by = catalogue.clock(), caller.subject
         audit.record(session, caller, "notices.read", hospital_id=hospital.id, notice_id=notice_id)
-        return _described(notice, session.get_one(Decision, notice.decision_id))
+        decision = session.get(Decision, notice.decision_id) if notice.decision_id else None
+        check = session.get(OrderCheck, notice.check_id) if notice.check_id else None
+        return _described(notice, decision, check)
 
 
-def _described(notice: Notice, decision: Decision) -> dict[str, Any]:
+def _described(notice: Notice, decision: Decision | None, check: OrderCheck | None) -> dict[str, Any]:
     return {
         "notice_id": notice.id,
         "kind": notice.kind,
+        **(_of_decision(decision) if decision else _of_order(notice, check)),
+        "result_id": str(notice.result_id),
+        "created_at": notice.created_at,
+        "read_at": notice.read_at,
+    }
+
+
+def _of_decision(decision: Decision) -> dict[str, Any]:
+    return {
         "decision_id": str(decision.id),
         "check_id": str(decision.check_id),
         "order_id": decision.order_number,
         "item_code": decision.item_code,
-        "result_id": str(notice.result_id),
         "decided_by": decision.caller,
         "decided_at": decision.decided_at,
-        "created_at": notice.created_at,
-        "read_at": notice.read_at,
+    }
+
+
+def _of_order(notice: Notice, check: OrderCheck | None) -> dict[str, Any]:
+    orders = check.given["orders"] if check else []
+    item = next((order["item"] for order in orders if order["order_id"] == notice.order_number), None)
+    return {
+        "decision_id": None,
+        "check_id": str(notice.check_id),
+        "order_id": notice.order_number,
+        "item_code": item["code"] if item else None,
+        "decided_by": None,
+        "decided_at": None,
     }

@@ -10,6 +10,7 @@ from catalog.tables_reports import (
     Report,
     ReportAttachment,
     ReportHold,
+    ReportRuling,
     ReportShown,
     ReportVersion,
 )
@@ -31,6 +32,12 @@ def held(session: Session, people: Collection[int]) -> int:
     return len(session.scalars(query).all())
 
 
+def names_of(session: Session, people: Collection[int], studies: Collection[int]) -> list[tuple[int, str]]:
+    """Return the hospital and the number of each report that goes."""
+    query = select(Report.hospital_id, Report.number).where(_mine(people, studies))
+    return list(session.execute(query).tuples())
+
+
 def erase(session: Session, people: Collection[int], studies: Collection[int]) -> None:
     """Empty the reports of these people and of these studies."""
     reports = list(session.scalars(select(Report.id).where(_mine(people, studies))))
@@ -43,8 +50,8 @@ def erase(session: Session, people: Collection[int], studies: Collection[int]) -
         .where(Observation.report_id.in_(reports))
         .values(value="", unit="", reference_range="", method="", flag="")
     )
-    for table in (ReportHold, ReportShown):
-        session.execute(delete(table).where(table.report_id.in_(reports)))
+    for table in (ReportHold, ReportRuling, ReportShown):
+        session.execute(delete(table).where(or_(table.report_id.in_(reports), table.person_id.in_(people))))
     for report in session.scalars(select(Report).where(Report.id.in_(reports))):
         report.number = f"erased-{report.id}"
         report.study_uid = report.accession_number = report.patient_id = report.patient_name = ""

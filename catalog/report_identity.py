@@ -11,7 +11,7 @@ from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
 from catalog.linking import Claim, Link, resolve
 from catalog.tables import Alias, Result
-from catalog.tables_reports import Observation, Report, ReportHold
+from catalog.tables_reports import Observation, Report, ReportHold, ReportRuling
 
 
 def under(session: Session, key: links.AliasKey) -> list[Report]:
@@ -32,8 +32,11 @@ def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
         & (Alias.kind == "PatientID")
         & (Alias.number == Report.patient_id),
     )
+    ruled = select(ReportRuling.report_id).where(ReportRuling.person_id.in_(people))
     mine = or_(
-        Report.claimed_person_id.in_(people), Report.id.in_(carried.where(Alias.person_id.in_(people)))
+        Report.claimed_person_id.in_(people),
+        Report.id.in_(carried.where(Alias.person_id.in_(people))),
+        Report.id.in_(ruled),
     )
     return list(session.scalars(select(Report).where(mine).order_by(Report.id).with_for_update()))
 
@@ -63,18 +66,42 @@ def held(session: Session, people: Collection[int]) -> bool:
     return bool(session.scalar(select(exists().where(ReportHold.person_id.in_(people)))))
 
 
+def concerned(session: Session, report: Report) -> set[int]:
+    """Return everybody whose a report is, may be, or was ruled on to be or not."""
+    held_for = select(ReportHold.person_id).where(ReportHold.report_id == report.id)
+    ruled = select(ReportRuling.person_id).where(ReportRuling.report_id == report.id)
+    found = {report.person_id, report.claimed_person_id, *session.scalars(held_for), *session.scalars(ruled)}
+    return {person_id for person_id in found if person_id is not None}
+
+
+def is_accepted(session: Session, report: Report) -> bool:
+    """Say whether a curator has said whose a report is."""
+    accepted = exists().where(ReportRuling.report_id == report.id, ReportRuling.ruling == "accepted")
+    return bool(session.scalar(select(accepted)))
+
+
 def demographics(report: Report) -> Demographics:
     """Return what a report itself says of its patient."""
     return Demographics(name=report.patient_name or None, birth_date=report.birth_date, sex=report.sex)
 
 
 def _resolve(session: Session, report: Report) -> Link:
-    own = [Claim(report.claimed_person_id, tuple(report.claim_reasons))] if report.claimed_person_id else []
+    own = _own_claims(session, report)
     numbers = links.number_claims(session, (report.hospital_id, "PatientID", report.patient_id))
     people = links.people(session, (claim.person_id for claim in (*own, *numbers)))
     said = demographics(report)
     clashes = {each.id: conflicts(links.demographics(each), said, None) for each in people}
     return resolve(own, [numbers], {each.id: each.group_id or each.id for each in people}, clashes)
+
+
+def _own_claims(session: Session, report: Report) -> list[Claim]:
+    query = select(ReportRuling).where(ReportRuling.report_id == report.id)
+    rulings = {each.person_id: each.ruling for each in session.scalars(query)}
+    reasons = {report.claimed_person_id: tuple(report.claim_reasons)} if report.claimed_person_id else {}
+    return [
+        Claim(person_id, reasons.get(person_id, ()), rulings.get(person_id))  # type: ignore[arg-type]
+        for person_id in sorted({*reasons, *rulings})
+    ]
 
 
 def _apply(session: Session, report: Report, link: Link) -> bool:

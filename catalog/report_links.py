@@ -1,14 +1,16 @@
 """What a report belongs to: its person and its study, whichever of the three arrives last."""
 
-from sqlalchemy import func, or_, select
+from collections.abc import Collection
+
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from catalog import groups, links, people, report_identity
 from catalog.context import Catalogue
 from catalog.identity import conflicts
-from catalog.linking import LINKED
 from catalog.report_records import ReportMessage
 from catalog.tables import Study
+from catalog.tables_people import StudyClaim
 from catalog.tables_reports import Report
 
 
@@ -79,6 +81,39 @@ def join_waiting(session: Session, catalogue: Catalogue, study: Study) -> None:
         find_study(session, catalogue, report)
 
 
+def follow(session: Session, catalogue: Catalogue, reports: Collection[Report]) -> None:
+    """Bring reports in line with what was decided about people: whose they are, and which study they are of.
+
+    A study that has its person by a report alone loses it with the report.
+    """
+    report_identity.relink(session, catalogue, reports)
+    left = {report.study_id for report in reports if report.study_id is not None}
+    for report in reports:
+        if report.study_id is not None and _contradictions(
+            session, report, session.get_one(Study, report.study_id)
+        ):
+            report.study_id = None
+        find_study(session, catalogue, report)
+    session.flush()
+    for study_id in sorted(left):
+        _unclaim(session, catalogue, session.get_one(Study, study_id))
+    for report in reports:
+        if report.study_id is not None:
+            _give_person(session, catalogue, report, session.get_one(Study, report.study_id))
+
+
+def _unclaim(session: Session, catalogue: Catalogue, study: Study) -> None:
+    still = select(Report.person_id).where(Report.study_id == study.id, Report.person_id.is_not(None))
+    gone = delete(StudyClaim).where(
+        StudyClaim.study_id == study.id,
+        StudyClaim.source == "report",
+        StudyClaim.ruling.is_(None),
+        StudyClaim.person_id.not_in(still),
+    )
+    if session.execute(gone.returning(StudyClaim.person_id)).all():
+        links.relink(session, catalogue, [study])
+
+
 def _by_uid(session: Session, report: Report) -> list[Study]:
     if not report.study_uid:
         return []
@@ -103,16 +138,21 @@ def _join(session: Session, catalogue: Catalogue, report: Report, study: Study) 
     report.study_id = study.id
     report.reasons = report.reasons if report.identity == "doubtful" else []
     session.flush()
-    claimed = report.claimed_person_id
-    if claimed is not None and report.identity == LINKED and study.identity == people.UNLINKED:
-        people.lock(session, {claimed})
-        links.claim_study(session, study, claimed, (), "report")
+    _give_person(session, catalogue, report, study)
+
+
+def _give_person(session: Session, catalogue: Catalogue, report: Report, study: Study) -> None:
+    """Let a study that has no person be that of its report's; a PatientID alone is the study's own to carry."""
+    own = report.claimed_person_id == report.person_id or report_identity.is_accepted(session, report)
+    if report.person_id is not None and own and study.identity == people.UNLINKED:
+        people.lock(session, {report.person_id})
+        links.claim_study(session, study, report.person_id, (), "report")
         links.relink(session, catalogue, [study])
 
 
 def _hold(session: Session, report: Report, reasons: list[str]) -> None:
     """Leave a report unjoined; where it has a person, his answers are incomplete until a human has looked."""
-    if report.person_id is not None:
+    if report.person_id is not None and not report_identity.is_accepted(session, report):
         report_identity.hold(session, report, {report.person_id}, reasons)
     else:
         report.reasons = reasons
@@ -121,9 +161,11 @@ def _hold(session: Session, report: Report, reasons: list[str]) -> None:
 def _contradictions(session: Session, report: Report, study: Study) -> list[str]:
     if study.hospital_id != report.hospital_id:
         return ["study_of_another_hospital"]
-    found = list(conflicts(links.study_demographics(study), report_identity.demographics(report), None))
     both = report.person_id is not None and study.person_id is not None
     one = both and study.person_id in groups.members(session, {report.person_id or 0})
+    if one and report_identity.is_accepted(session, report):
+        return []
+    found = list(conflicts(links.study_demographics(study), report_identity.demographics(report), None))
     if both and not one:
         found.append("study_of_another_person")
     if report.patient_id and study.patient_id and report.patient_id != study.patient_id and not one:

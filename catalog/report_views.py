@@ -1,6 +1,6 @@
 """Reports as they are shown: in the answer to a check, and on their own to whom a check has shown them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,6 +22,7 @@ from catalog.tables import Hospital, Result, Study
 from catalog.tables_reports import Observation, Report, ReportAttachment, ReportShown
 from catalog.tables_reports import ReportVersion as VersionRow
 
+_PAGE: Final = 500
 STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "registered": ("已登记", "registered"),
     "partial": ("部分结果", "partial"),
@@ -42,6 +43,15 @@ class ResultReport:
     report_id: int
     version: ReportVersion
     described: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDocument:
+    """A document as the rows of reports name it; `sha256` is hex."""
+
+    key: str
+    sha256: str
+    size_bytes: int
 
 
 def reports_of(session: Session, results: Iterable[Result]) -> dict[int, ResultReport]:
@@ -140,6 +150,21 @@ def waiting(session: Session, *, limit: int) -> list[dict[str, Any]]:
         }
         for report, code in session.execute(query).tuples()
     ]
+
+
+def named_documents(catalogue: Catalogue, *, after: str = "") -> Iterator[NamedDocument]:
+    """Yield every document that a report names, once, whose key comes after `after`. Raises DatabaseDown."""
+    columns = ReportAttachment.key, ReportAttachment.sha256, ReportAttachment.size_bytes
+    while True:
+        query = select(*columns).where(ReportAttachment.key > after)
+        with transaction(catalogue.engine) as session:
+            page = (
+                session.execute(query.distinct().order_by(ReportAttachment.key).limit(_PAGE)).tuples().all()
+            )
+        if not page:
+            return
+        yield from (NamedDocument(*row) for row in page)
+        after = page[-1][0]
 
 
 def attached_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:

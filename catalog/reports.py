@@ -7,10 +7,13 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, erasures, groups, lab_results, ledger, notices, people, report_links
+from catalog import audit, erasures, groups, lab_results, ledger, links, notices, people, report_links
 from catalog.context import Caller, Catalogue
+from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput
+from catalog.identity import conflicts
 from catalog.records import ReportStatus
+from catalog.registry import hospital_by_code
 from catalog.report_records import ReportMessage, check_message, content_digest
 from catalog.report_versions import Change, KnownVersion, change, number_of, standing
 from catalog.tables import Hospital, Person, Result, Study
@@ -33,12 +36,12 @@ def take(
     """Keep one version of a report; the same content again changes nothing.
 
     Raises InvalidInput for what cannot be kept, Conflict (`report_of_another_patient`,
-    `report_of_another_kind`) where the number belongs to another report.
+    `report_of_another_kind`) where the number belongs to another report, (`study_erased`, `report_erased`)
+    where it was erased by law.
     """
     check_message(message, catalogue.clock())
     report_links.lock_meeting(session, hospital.id, message.StudyInstanceUID, message.number)
-    if message.StudyInstanceUID:
-        erasures.refuse_erased(session, message.StudyInstanceUID)
+    _refuse_erased(session, hospital.id, message)
     people.hold_still(
         session,
         catalogue,
@@ -55,7 +58,7 @@ def take(
     if same is not None:
         return Taken(report.id, same.id, made=False, stands=report.standing_version_id == same.id)
     version = _add_version(session, catalogue, caller, report, message)
-    certain = report.identity == people.LINKED and (message.PatientID or "") in ("", report.patient_id)
+    certain = _is_certain(session, report, message)
     _learn(report, message)
     if not certain:
         report_links.identify(session, catalogue, report, message)
@@ -76,6 +79,20 @@ def take(
         source=version.source,
     )
     return Taken(report.id, version.id, made=True, stands=report.standing_version_id == version.id)
+
+
+def refuse_erased(catalogue: Catalogue, caller: Caller, message: ReportMessage) -> None:
+    """Refuse a report that was erased by law, on record, before a document of it is kept again. Raises Conflict."""
+    refused = None
+    with transaction(catalogue.engine) as session:
+        hospital = hospital_by_code(session, caller.hospital_code)
+        try:
+            _refuse_erased(session, hospital.id, message)
+        except Conflict as error:
+            refused = error
+            audit.record(session, caller, "report.refused", hospital_id=hospital.id, code=error.code)
+    if refused is not None:
+        raise refused
 
 
 def take_documents(
@@ -133,6 +150,12 @@ def known(row: ReportVersion) -> KnownVersion:
     return KnownVersion(ReportStatus(row.status), row.reported_at, row.id, row.digest)
 
 
+def _refuse_erased(session: Session, hospital_id: int, message: ReportMessage) -> None:
+    if message.StudyInstanceUID:
+        erasures.refuse_erased(session, message.StudyInstanceUID)
+    erasures.refuse_erased_report(session, hospital_id, message.number)
+
+
 def _claim(session: Session, hospital: Hospital, message: ReportMessage) -> Report:
     row = {
         "hospital_id": hospital.id,
@@ -171,10 +194,10 @@ def _check_patient(session: Session, catalogue: Catalogue, report: Report, messa
     """One number is one report of one patient: a version about somebody else is a mistake of its sender."""
     other_id = report.patient_id and message.PatientID and report.patient_id != message.PatientID
     other_person = False
-    claimed = report.person_id or report.claimed_person_id
-    if message.document is not None and claimed is not None:
+    claimed = {each for each in (report.person_id, report.claimed_person_id) if each is not None}
+    if message.document is not None and claimed:
         person = people.find(session, catalogue, message.document)
-        other_person = person is None or person.id not in groups.members(session, {claimed})
+        other_person = person is None or person.id not in groups.members(session, claimed)
     if other_id or other_person:
         raise Conflict(
             "该报告编号已用于另一患者的报告",
@@ -225,14 +248,22 @@ def _add_version(
     return version
 
 
+def _is_certain(session: Session, report: Report, message: ReportMessage) -> bool:
+    """Say whether a version says nothing of its patient that could change whose the report is."""
+    if report.identity != people.LINKED or message.PatientID not in ("", report.patient_id):
+        return False
+    (person,) = links.people(session, [report.person_id or 0])
+    return not conflicts(links.demographics(person), message.demographics, None)
+
+
 def _learn(report: Report, message: ReportMessage) -> None:
-    """Fill what earlier versions of the report left open."""
+    """Fill what earlier versions of the report left open; of the patient, what is said last counts."""
     report.study_uid = report.study_uid or message.StudyInstanceUID
     report.accession_number = report.accession_number or message.AccessionNumber
     report.patient_id = report.patient_id or message.PatientID
-    report.patient_name = report.patient_name or message.demographics.name or ""
-    report.birth_date = report.birth_date or message.demographics.birth_date
-    if report.sex == "unknown" and message.demographics.sex:
+    report.patient_name = message.demographics.name or report.patient_name
+    report.birth_date = message.demographics.birth_date or report.birth_date
+    if message.demographics.sex not in (None, "unknown"):
         report.sex = message.demographics.sex
 
 

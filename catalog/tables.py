@@ -324,7 +324,10 @@ class OrderCheck(Base):
     """A question at order time and its answer exactly as given, numbered as they came; never changed."""
 
     __tablename__ = "order_check"
-    __table_args__ = (CheckConstraint("answer in ('complete', 'incomplete')", name="answer"),)
+    __table_args__ = (
+        CheckConstraint("answer in ('complete', 'incomplete')", name="answer"),
+        Index("ix_order_check_person_id", "person_id", "expires_at"),
+    )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))

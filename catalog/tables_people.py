@@ -1,5 +1,6 @@
 """Tables about people and their rights: claims, curators' events, notices, erasures."""
 
+import uuid
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index
@@ -27,8 +28,8 @@ class StudyClaim(Base):
 class IdentityEvent(Base):
     """What a human decided about people; appended, never changed.
 
-    merge: `person_id` is the same human being as `other_person_id`. accept, reject: the claim of `alias_id` or
-    `study_id` for `person_id`. undo: takes back `undoes_id`. opt_out, opt_in: the person's own wish.
+    merge: `person_id` is the same human being as `other_person_id`. accept, reject: the claim of `alias_id`,
+    `study_id` or `report_id` for `person_id`. undo: takes back `undoes_id`. opt_out, opt_in: the person's own wish.
     """
 
     __tablename__ = "identity_event"
@@ -42,6 +43,7 @@ class IdentityEvent(Base):
     other_person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     alias_id: Mapped[int | None]
     study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"))
+    report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id"))
     undoes_id: Mapped[int | None] = mapped_column(ForeignKey("identity_event.id"), unique=True)
     reason: Mapped[str]
     caller: Mapped[str]
@@ -49,13 +51,23 @@ class IdentityEvent(Base):
 
 
 class Notice(Base):
-    """News for a hospital about a result on which one of its decisions relies."""
+    """News for a hospital about a result on which one of its decisions relies, or which a check has shown it.
+
+    In the second case nothing is decided yet on the order `order_number` of the check `check_id`.
+    """
 
     __tablename__ = "notice"
-    __table_args__ = (Index("ix_notice_hospital_id", "hospital_id", "id"),)
+    __table_args__ = (
+        CheckConstraint(
+            "(decision_id is null) = (check_id is not null and order_number is not null)", name="about"
+        ),
+        Index("ix_notice_hospital_id", "hospital_id", "id"),
+    )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
-    decision_id: Mapped[int] = mapped_column(ForeignKey("decision.id"))
+    decision_id: Mapped[int | None] = mapped_column(ForeignKey("decision.id"))
+    check_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("order_check.id"))
+    order_number: Mapped[str | None]
     result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
     kind: Mapped[str]
     created_at: Mapped[datetime]
@@ -86,4 +98,12 @@ class ErasedStudy(Base):
 
     __tablename__ = "erased_study"
     uid_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    erasure_id: Mapped[int] = mapped_column(ForeignKey("erasure.id"))
+
+
+class ErasedReport(Base):
+    """A report that must not come back: SHA-256 of its hospital and number."""
+
+    __tablename__ = "erased_report"
+    number_sha256: Mapped[bytes] = mapped_column(primary_key=True)
     erasure_id: Mapped[int] = mapped_column(ForeignKey("erasure.id"))

@@ -141,6 +141,19 @@ class ReportHold(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class ReportRuling(Base):
+    """A curator's word that a report is, or is not, of this person."""
+
+    __tablename__ = "report_ruling"
+    __table_args__ = (
+        CheckConstraint("ruling in ('accepted', 'rejected')", name="ruling"),
+        Index("ix_report_ruling_person_id", "person_id"),
+    )
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    ruling: Mapped[str]
+
+
 class Hl7Peer(Base):
     """A sender of HL7 v2 (MSH-3, MSH-4) and the hospital it sends for; no addresses means from anywhere."""
 

@@ -131,7 +131,7 @@ def _show_scrub(report: ScrubReport, orphans: list[Orphan], *, as_json: bool) ->
         show([asdict(orphan) for orphan in orphans], as_json=False, title="无主对象 / orphans")
     repaired = sum(finding.repaired for finding in report.findings)
     typer.echo(
-        f"已核对 / checked: {report.packs} 包 / packs, {report.bytes} 字节 / bytes; "
+        f"已核对 / checked: {report.packs} 包 / packs, {report.documents} 报告文档 / documents, {report.bytes} 字节 / bytes; "
         f"有问题 / wrong: {len(report.findings)}, 已修复 / repaired: {repaired}; "
         f"无主 / orphans: {len(orphans)}"
     )

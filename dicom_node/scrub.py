@@ -1,5 +1,7 @@
 """The scrub: every object the catalogue names is read back, and what is missing or rotten is made again.
 
+Documents of reports are read back too; there is nothing here to make them from, and they are only reported.
+
 A sidecar's SHA-256 stands in no row: it is compared with the one kept beside it in the store, its own gzip
 checksum must hold, and it must describe the pack that its row names.
 """
@@ -16,6 +18,7 @@ from catalog.errors import IntegrityFault, NotFound, ObjectStoreDown
 from catalog.objects import ObjectStore
 from catalog.packs import NamedPack, named_packs
 from catalog.records import PackRecord
+from catalog.report_views import NamedDocument, named_documents
 from dicom_node.repair import Repair
 from dicom_node.sidecar import Sidecar, read_sidecar
 
@@ -34,9 +37,10 @@ class Finding:
 
 @dataclass(slots=True)
 class ScrubReport:
-    """What a run saw; `last_key` is the pack to go on after where `complete` is false."""
+    """What a run saw; `last_key` is the pack or document to go on after where `complete` is false."""
 
     packs: int = 0
+    documents: int = 0
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
     last_key: str = ""
@@ -63,7 +67,7 @@ class Scrub:
         self.report = ScrubReport()
 
     def run(self, stop: threading.Event, *, after: str = "") -> None:
-        """Check every pack after the key `after`, until the end or until `stop` is set; `report` grows on the way.
+        """Check every pack, then every document of a report, after the key `after`, until the end or until `stop` is set; `report` grows on the way.
 
         Raises Unavailable while a store is down, OSError where the spool fails.
         """
@@ -75,7 +79,20 @@ class Scrub:
             self._check(pack)
             self.report.packs += 1
             self.report.last_key = pack.key
+        for document in named_documents(self._catalogue, after=after):
+            if stop.is_set():
+                return
+            self._check_document(document)
+            self.report.documents += 1
+            self.report.last_key = document.key
         self.report.complete = True
+
+    def _check_document(self, document: NamedDocument) -> None:
+        def look() -> bool:
+            return self._store.digest(document.key, self._seen) == (document.sha256, document.size_bytes)
+
+        if fault := self._fault(look):
+            self.report.findings.append(Finding(document.key, fault, repaired=False, StudyInstanceUID=""))
 
     def _check(self, pack: NamedPack) -> None:
         sidecar_fault, listing = self._sidecar_fault(pack)

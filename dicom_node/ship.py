@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from catalog import erasures
 from catalog.context import Catalogue
 from catalog.errors import Conflict, HurenError, NotFound, Unavailable
 from catalog.objects import ObjectStore
 from dicom_node.archive import Archive
-from dicom_node.erase import forget_copies
+from dicom_node.erase import remove_erased
 from dicom_node.header import HeaderReader
 from dicom_node.release import release, release_for_room
 from dicom_node.spool import PackFile, Spool
@@ -108,12 +107,12 @@ class Shipper:
         return len(before - {pack.pack_id for pack in self._spool.sealed()})
 
     def release_due(self) -> int:
-        """Release the packs whose grace time has passed, and copies of what was erased by law; gives their number.
+        """Release the packs whose grace time has passed, and remove what was erased by law; gives how many packs went.
 
         Raises ObjectStoreDown, DatabaseDown.
         """
-        grace, gone = self._settings.grace_seconds, erasures.erased_keys(self._catalogue)
-        forgotten, _ = forget_copies(self._spool, self._archive.receipts, self._store, gone)
+        grace = self._settings.grace_seconds
+        forgotten = remove_erased(self._catalogue, self._store, self._spool).copies
         self._count("erased", forgotten)
         released, kept = release(self._spool, self._archive.receipts, self._store, older_than_seconds=grace)
         self._count("released", released)

@@ -11,6 +11,7 @@ from catalog.objects import ObjectStore
 from exchange import (
     admin,
     checks,
+    erasures,
     fhir,
     health,
     items,
@@ -73,6 +74,7 @@ def create_app(
         qc,
         quality,
         people,
+        erasures,
         health,
     ):
         app.include_router(part.router)

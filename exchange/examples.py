@@ -119,6 +119,19 @@ QUEUE: Final[dict[str, Any]] = {
             "reasons": ["birth_date_conflict"],
         }
     ],
+    "reports": [
+        {
+            "report_id": 12,
+            "hospital": "A",
+            "number": "L20260630001",
+            "category": "laboratory",
+            "PatientName": "林晓渝",
+            "birth_date": "1999-01-01",
+            "sex": "female",
+            "person": _PERSON,
+            "reasons": ["birth_date_conflict"],
+        }
+    ],
 }
 PERSON: Final[dict[str, Any]] = {
     **_PERSON,
@@ -133,6 +146,15 @@ PERSON: Final[dict[str, Any]] = {
             "withdrawn": False,
         }
     ],
+    "reports": [
+        {
+            "report_id": 12,
+            "number": "L20260630001",
+            "category": "laboratory",
+            "identity": "linked",
+            "reasons": [],
+        }
+    ],
     "events": [
         {
             "event_id": 4,
@@ -141,6 +163,7 @@ PERSON: Final[dict[str, Any]] = {
             "other_person_id": None,
             "alias_id": 3,
             "study_id": None,
+            "report_id": None,
             "undoes": None,
             "reason": "已与医院核对原始登记",
             "by": "curator",

@@ -246,7 +246,13 @@ def _not_supported(expression: str) -> Refused:
 
 def _with_documents(desk: Desk, step: _Step) -> _Step:
     """Keep a report's documents before anything is committed: their keys are their digests."""
-    if step.report is None or not step.report.forms:
+    if step.report is None:
+        return step
+    try:
+        reports.refuse_erased(desk.catalogue, desk.caller, step.report.message)
+    except Conflict as error:
+        raise _refused(error, step) from error
+    if not step.report.forms:
         return step
     kept = []
     for form in step.report.forms:
@@ -342,6 +348,7 @@ def _refused(error: HurenError, step: _Step) -> Refused:
     path = step.report.path if step.report else f"{step.path}.resource"
     part = error.field if isinstance(error, InvalidInput) else "number"
     kind = "conflict" if isinstance(error, Conflict) else "value"
+    kind = "deleted" if error.code in ("report_erased", "study_erased") else kind
     status = 409 if isinstance(error, Conflict) else 422
     return refusal(kind, error.code, path + _PLACES.get(part, ""), error.zh, error.en, status=status)
 

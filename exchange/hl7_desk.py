@@ -75,8 +75,10 @@ class Desk:
         try:
             hospital = self._sender(message, address)
             received = read_oru(message, hospital.code, people.today_of(self._catalogue))
-            ready = [self._keep_documents(each) for each in received]
             caller = Caller(f"hl7:{message.header.text(3)}", "hospital_system", hospital.code)
+            for each in received:
+                self._refuse_erased(caller, each)
+            ready = [self._keep_documents(each) for each in received]
             self._commit(caller, hospital, ready)
         except Unavailable as error:
             raise fault_of(error, {}) from error
@@ -90,6 +92,12 @@ class Desk:
                 "AR", "103", "MSH^1^3", "发送方未登记或来自未登记的地址", "The sender is not registered"
             )
         return found
+
+    def _refuse_erased(self, caller: Caller, received: Received) -> None:
+        try:
+            reports.refuse_erased(self._catalogue, caller, received.report)
+        except Conflict as error:
+            raise fault_of(error, received.places) from error
 
     def _keep_documents(self, received: Received) -> Received:
         kept: list[Attachment] = []

@@ -70,6 +70,9 @@ def fault_of(error: HurenError, places: dict[str, str]) -> Fault:
         return Fault("AR", "207", "MSH^1", error.zh, error.en)
     if isinstance(error, InvalidInput):
         return Fault("AE", "102", places.get(error.field, "OBR^1"), error.zh, error.en)
+    if error.code in ("report_erased", "study_erased"):
+        # final: sending it again is refused again
+        return Fault("AE", "204", places.get("number", "OBR^1^3"), error.zh, error.en)
     number = "205" if error.code.startswith("report_of_another") else "207"
     return Fault("AE", number, places.get("number", "OBR^1^3"), error.zh, error.en)
 

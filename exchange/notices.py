@@ -1,5 +1,6 @@
 """A hospital withdraws what it sent, and reads what happened to what it relied on."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -42,6 +43,28 @@ def withdraw_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) ->
 def restore_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Let a withdrawn study stand again; who relied on it is told that too."""
     return Json(withdrawals.restore_study(catalogue, caller, body.StudyInstanceUID, body.reason))
+
+
+@router.post(
+    "/v1/admin/hospitals/{code}/studies/withdraw",
+    summary="代机构撤回检查 / withdraw a hospital's study for it",
+    responses=answers({"withdrawn": True, "notices": 1}),
+)
+def withdraw_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Withdraw a study that this hospital sent, as it could itself; the audit names the curator."""
+    acting = replace(caller, hospital_code=code)
+    return Json(withdrawals.withdraw_study(catalogue, acting, body.StudyInstanceUID, body.reason))
+
+
+@router.post(
+    "/v1/admin/hospitals/{code}/studies/restore",
+    summary="代机构取消撤回 / take its withdrawal back",
+    responses=answers({"withdrawn": False, "notices": 1}),
+)
+def restore_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Let a withdrawn study of this hospital stand again."""
+    acting = replace(caller, hospital_code=code)
+    return Json(withdrawals.restore_study(catalogue, acting, body.StudyInstanceUID, body.reason))
 
 
 @router.get(

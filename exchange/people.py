@@ -52,13 +52,14 @@ class MergeIn(BaseModel):
 
 
 class RulingIn(BaseModel):
-    """A claim: that a hospital's number, or one study, is of this person."""
+    """A claim: that a hospital's number, one study or one report is of this person."""
 
     model_config = _STRICT
 
     person_id: Key
     alias_id: Key | None = None
     study_id: Key | None = None
+    report_id: Key | None = None
     reason: Reason
 
 
@@ -75,7 +76,7 @@ class UndoIn(BaseModel):
 def queue(
     caller: CallerOf, catalogue: CatalogueOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Json:
-    """Return numbers in doubt and held studies, with every person they may be of; audited."""
+    """Return numbers in doubt, held studies and reports, with every person they may be of; audited."""
     return Json(curation.queue(catalogue, caller, limit=limit))
 
 
@@ -110,13 +111,13 @@ def merge(body: MergeIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
 
 @router.post("/accept", summary="确认归属 / accept a claim", responses=answers(examples.RULED))
 def accept(body: RulingIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Link a number or a study that was held."""
+    """Link a number, a study or a report that was held."""
     return Json(_rule("accept", body, caller, catalogue))
 
 
 @router.post("/reject", summary="否定归属 / reject a claim", responses=answers(examples.RULED))
 def reject(body: RulingIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Say that a number or a study is not this person's."""
+    """Say that a number, a study or a report is not this person's."""
     return Json(_rule("reject", body, caller, catalogue))
 
 
@@ -135,4 +136,5 @@ def _rule(kind: str, body: RulingIn, caller: CallerOf, catalogue: CatalogueOf) -
         body.reason,
         alias_id=body.alias_id,
         study_id=body.study_id,
+        report_id=body.report_id,
     )

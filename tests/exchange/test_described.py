@@ -12,6 +12,7 @@ from exchange import examples
 from exchange.auth import ACCESS
 from tests.exchange.conftest import Service
 from tests.exchange.test_people_api import CHECK, ONE, OTHER, REASON, curate, register
+from tests.reports import LABORATORY, of_person, take
 
 NUMBER = re.compile(r"(?<!\d)\d{17}[\dX](?!\d)")
 
@@ -88,6 +89,7 @@ def care(service: Service) -> Iterator[tuple[Any, Any]]:
 
 
 def curation(service: Service) -> Iterator[tuple[Any, Any]]:
+    take(service.city, "A", LABORATORY, PatientID="X1", **of_person(2, sex="male"))
     queue = service.call("GET", "/v1/admin/people/queue", role="curator").json()
     yield examples.QUEUE, queue
     claim = queue["numbers"][0]

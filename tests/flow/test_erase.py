@@ -261,6 +261,16 @@ def test_another_nodes_shipper_drops_its_copies_by_itself(relied_on: Archived) -
     assert relied_on.spool.shipped() == []
 
 
+def test_the_shipper_removes_the_objects_of_an_erasure_that_was_only_written_down(
+    relied_on: Archived,
+) -> None:
+    scope = erase_person(relied_on)
+    assert all(relied_on.store.exists(key) for key in scope.object_keys)
+    relied_on.shipper.release_due()
+    assert not any(relied_on.store.exists(key) for key in scope.object_keys)
+    assert erasures.unfinished(relied_on.catalogue) == {}
+
+
 def test_what_may_be_somebody_elses_is_not_erased_before_a_curator_has_ruled(archived: Archived) -> None:
     archived.ship(*series("2.25.100", 1, **HERS))
     archived.ship(*series("2.25.500", 1, **HERS | {"PatientName": "王^建国"}))

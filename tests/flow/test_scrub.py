@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog import documents
 from catalog.embedded import Embedded
 from catalog.errors import Conflict, ObjectStoreDown
 from catalog.objects import ObjectStore
@@ -19,9 +20,11 @@ from dicom_node.repair import Repair
 from dicom_node.scrub import Scrub, ScrubReport
 from dicom_node.ship import Shipper
 from dicom_node.spool import Spool
+from tests.city import City
 from tests.faults.s3_proxy import Fault, open_proxy
 from tests.flow.archived import FAST, Archived, open_archived, series
 from tests.packs import ct, receive
+from tests.reports import IMAGING, take
 
 pytestmark = pytest.mark.flow
 TOMORROW = timedelta(days=1, minutes=1)
@@ -286,3 +289,21 @@ def test_the_command_reports_repairs_and_says_by_its_exit_code_whether_anything_
     again = archived.run("scrub", "--rate-mb", "100", "--delete-orphans")
     assert (again.returncode, "1 包" in again.stdout) == (0, True)
     assert json.loads(archived.run("scrub", "--after", pack.key, "--json").stdout)["packs"] == 0
+
+
+def test_a_document_that_a_report_names_is_found_missing_rotten_or_whole(archived: Archived) -> None:
+    names = ["whole", "rotten", "gone"]
+    kept = {name: documents.describe(b"%PDF-1.4 " + name.encode(), "application/pdf") for name in names}
+    for name, attachment in kept.items():
+        documents.keep(archived.store, b"%PDF-1.4 " + name.encode(), attachment)
+    archived.ship(ct("2.25.1", 1))
+    now, named = archived.catalogue.clock(), tuple(kept.values())
+    take(City(archived.catalogue), "H-A", IMAGING, PatientID="P-1", reported_at=now, attachments=named)
+    assert (scrub(archived).findings, scrub(archived).documents) == ([], 3)
+    archived.rot(kept["rotten"].key, b"%PDF-1.4 other bytes")
+    archived.store.delete(kept["gone"].key)
+    report = scrub(archived)
+    found = {(each.key, each.fault, each.repaired) for each in report.findings}
+    assert found == {(kept["rotten"].key, "altered", False), (kept["gone"].key, "missing", False)}
+    assert (report.packs, report.documents, report.complete) == (1, 3, True)
+    assert scrub(archived, after=report.last_key).findings == []
