@@ -30,6 +30,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/fhir"): frozenset({"hospital_system"}),
     ("POST", "/fhir/DiagnosticReport"): frozenset({"hospital_system"}),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): _CARE,
+    ("GET", "/openapi.json"): frozenset({"operator"}),
     ("GET", "/v1/items"): _EVERY_ROLE,
     ("GET", "/v1/reasons"): _EVERY_ROLE,
     ("GET", "/v1/savings"): frozenset({"regulator", "auditor"}),
