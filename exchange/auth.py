@@ -43,6 +43,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): _CURATION,
     ("GET", "/v1/admin/people/queue"): _CURATOR,
     ("POST", "/v1/admin/people/show"): _CURATOR,
+    ("POST", "/v1/admin/people/register"): _CURATOR,
     ("POST", "/v1/admin/people/merge"): _CURATOR,
     ("POST", "/v1/admin/people/accept"): _CURATOR,
     ("POST", "/v1/admin/people/reject"): _CURATOR,

@@ -56,6 +56,11 @@ def test_a_list_is_tried_imported_and_listed(run: Run, tmp_path: Path) -> None:
 def test_the_extension_is_imported_from_the_release_by_name(run: Run) -> None:
     extension = Path(__file__).parents[2] / "catalog" / "items" / "extension" / "proposal-2.csv"
     assert len(json.loads(run("import", str(extension), "--json").output)["diff"]["added"]) == 11
+    told = json.loads(run("diff", "proposal-2", "proposal-1", "--json").output)
+    assert (len(told["added"]), told["dropped"], told["changed"]) == (11, [], [])
+    assert len(json.loads(run("list", "--version", "proposal-2", "--json").output)) == 123
+    assert "US01" in run("diff", "proposal-2", "proposal-1").output
+    assert "dropped" in run("diff", "proposal-1", "proposal-2").output
 
 
 def test_codes_are_read_studies_mapped_again_and_questions_answered(
@@ -67,6 +72,8 @@ def test_codes_are_read_studies_mapped_again_and_questions_answered(
     file = tmp_path / "codes.csv"
     file.write_text("local_code,name,item_code\nK-17,胸部CT,CT07\n", encoding="gb18030")
     assert "1" in run("map", "A", str(file)).output
+    (code,) = json.loads(run("codes", "A", "--json").output)
+    assert (code["local_code"], code["item_code"]) == ("K-17", "CT07")
     (done,) = json.loads(run("remap", "--json").stdout)
     assert (done["state"], done["studies"], done["changed"]) == ("done", 2, 1)
     (task,) = json.loads(run("review", "list", "--json").output)
