@@ -30,6 +30,7 @@ ELSEWHERE: Final = {
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
+    "openapi": "exchange.cli:openapi",
     "savings": "catalog.cli_money:savings_app",
     "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",

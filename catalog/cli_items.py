@@ -21,6 +21,7 @@ from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import InvalidInput
+from catalog.item_diff import ListDiff, difference
 from catalog.item_lists import Import
 from catalog.items import ITEM_LISTS, load_item_list
 from catalog.local_codes import read_local_codes
@@ -45,14 +46,19 @@ def items_list(
     json: AsJson = False,
     region: RegionCode = "",
     on: Annotated[str, typer.Option(help="某日生效的清单 / the list in force on a day")] = "",
+    version: Annotated[str, typer.Option(help="某一版本,不论是否生效 / one version, in force or not")] = "",
 ) -> None:
-    """列出某日在某地区生效的项目。 List the items in force, today or on a day, in a region.
+    """列出某日在某地区生效的项目。 List the items in force, today or on a day, in a region; or of one version.
 
     随附的是建议清单,不是官方清单。 What comes with the release is a proposal, not an official list.
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         asked = day(on, "on") if on else local_day(place.catalogue.clock())
-        found = item_lists.on_day(session, place.catalogue, region or None, asked)
+        found = (
+            item_lists.version(session, version, region or None)
+            if version
+            else item_lists.on_day(session, place.catalogue, region or None, asked)
+        )
     rows = [
         {
             "code": item.code,
@@ -74,6 +80,29 @@ def items_versions(data_dir: DataDir = HERE, json: AsJson = False) -> None:
     """列出清单的全部版本。 List every version of every list, in the order in which they take effect."""
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         show(item_lists.versions(session), as_json=json)
+
+
+@items.command("diff")
+def items_diff(
+    version: Annotated[str, typer.Argument(help="版本名,见 versions / version, see versions")],
+    against: Annotated[str, typer.Argument(help="较早的版本 / the earlier one")],
+    region: RegionCode = "",
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """比较两个清单版本。 Show what a version adds, drops and alters against another.
+
+    例 / example:  huren items diff 2027-1 proposal-1
+    """
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        scope = registry.find_region(session, region).code if region else None
+        before = item_lists.version(session, against, scope)
+        after = item_lists.version(session, version, scope)
+    found = difference(before, after)
+    if json:
+        typer.echo(orjson.dumps(found.report(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        show(_changes(found), as_json=False)
 
 
 @items.command("import")
@@ -115,6 +144,21 @@ def items_import(
             dry_run=dry_run,
         )
     _show_import(done, as_json=json)
+
+
+@items.command("codes")
+def items_codes(
+    code: Annotated[str, typer.Argument(metavar="HOSPITAL", help="机构代码 / hospital code")],
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """列出机构自有项目代码;item_code 为空表示清单中没有。 List a hospital's own codes, as read by `map`.
+
+    例 / example:  huren items codes B
+    """
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, code)
+        show(hospital_codes.codes_of(session, hospital), as_json=json)
 
 
 @items.command("map")
@@ -253,7 +297,12 @@ def _show_import(done: Import, *, as_json: bool) -> None:
     if as_json:
         typer.echo(orjson.dumps(done.report(), option=orjson.OPT_INDENT_2).decode())
         return
-    diff = done.diff
+    show(_changes(done.diff), as_json=False, title=f"{done.version}: {done.items}")
+    state = "仅检查,未导入 / checked only" if done.dry_run else "已导入 / imported"
+    typer.echo(f"{state}: {done.version}, 生效 / in force from {done.effective_from}")
+
+
+def _changes(diff: ListDiff) -> list[dict[str, Any]]:
     added = [
         {"项目 item": i.code, "变化 change": "新增 added", "前 before": "", "后 after": i.name_zh}
         for i in diff.added
@@ -266,9 +315,7 @@ def _show_import(done: Import, *, as_json: bool) -> None:
         {"项目 item": c.code, "变化 change": c.field, "前 before": c.before, "后 after": c.after}
         for c in diff.changed
     ]
-    show([*added, *dropped, *changed], as_json=False, title=f"{done.version}: {done.items}")
-    state = "仅检查,未导入 / checked only" if done.dry_run else "已导入 / imported"
-    typer.echo(f"{state}: {done.version}, 生效 / in force from {done.effective_from}")
+    return [*added, *dropped, *changed]
 
 
 def _show_score(measured: Score, *, as_json: bool) -> None:

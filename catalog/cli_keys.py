@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from catalog import keyring
+from catalog import keyring, sealed_numbers
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.workplace import open_workplace
@@ -20,7 +20,7 @@ def _operator() -> Caller:
 
 @keys.command("list")
 def keys_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出密钥及仍在使用它的人数。 List the keys, and how many people still have each.
+    """列出密钥及仍在使用它的人数和号码数。 List the keys, and how many people and numbers still have each.
 
     例 / example:  huren keys list
     """
@@ -60,6 +60,19 @@ def keys_rehash(data_dir: DataDir = HERE) -> None:
         typer.echo(f"同号两人,请合并 / one number twice, merge them: {' '.join(map(str, left))}", err=True)
         raise typer.Exit(1)
     typer.echo("全部号码已用当前密钥 / every number has the current key")
+
+
+@keys.command("seal")
+def keys_seal(data_dir: DataDir = HERE) -> None:
+    """把旧版本明文存放的证件号码(用作患者编号)加密,可中断后继续。 Seal PatientIDs that are ID numbers.
+
+    升级时 huren migrate 已做一遍;中断过,或不放心,再运行即可。 `huren migrate` does it once when it upgrades.
+
+    例 / example:  huren keys seal
+    """
+    with open_workplace(data_dir) as place:
+        count = sealed_numbers.seal_all(place.catalogue)
+    typer.echo(f"已加密 / sealed: {count}")
 
 
 @keys.command("retire")

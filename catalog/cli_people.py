@@ -95,6 +95,29 @@ def people_show(
         _print(curation.show(place.catalogue, curator(), person))
 
 
+@people_app.command("register")
+def people_register(
+    hospital: Annotated[str, typer.Argument(help="机构代码 / hospital code")],
+    patient_id: Annotated[str, typer.Argument(metavar="PATIENT_ID", help="该机构的患者编号 / its number")],
+    id_type: IdType = "01",
+    id_number: IdNumber = None,
+    country: Annotated[str, typer.Option(help="护照签发国 / who issued the passport, CHN")] = "",
+    name: Annotated[str | None, typer.Option(help="姓名 / name")] = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """代机构登记患者编号与证件。 Link a hospital's PatientID to a person; a conflict holds it for a ruling.
+
+    例 / example:  echo 999999198001010011 | huren people register A P0001
+    """
+    number = id_number if id_number is not None else sys.stdin.readline().strip()
+    acting = Caller(curator().subject, "curator", hospital)
+    with open_workplace(data_dir) as place:
+        today = people.today_of(place.catalogue)
+        document = normalise_document(id_type, number, today, issuer=hospital, country=country)
+        given = Demographics(name=name)
+        _print(people.register_patient(place.catalogue, acting, document, given, patient_id))
+
+
 @people_app.command("merge")
 def people_merge(
     person: Person,

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from catalog import quality as doubts
+from catalog import studies
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller, Catalogue
+from catalog.db import transaction
 from catalog.workplace import open_workplace
 
 quality = typer.Typer(
@@ -39,6 +41,20 @@ def quality_list(
         shown = ("task_id", "text", "StudyInstanceUID", "hospital", "asked_by", "since", "state")
         rows = [{key: row[key] for key in shown} for row in rows]
     show(rows, as_json=json)
+
+
+@quality.command("conflicts")
+def quality_conflicts(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="最多条数 / at most")] = 100,
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """列出相互矛盾的影像,两份都保留。 List instances that contradict one kept before; both are kept.
+
+    例 / example:  huren quality conflicts
+    """
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        show(studies.conflicts(session, limit=limit), as_json=json)
 
 
 @quality.command("confirm")

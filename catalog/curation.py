@@ -3,17 +3,16 @@
 Numbers are masked; who looked at whom is audited.
 """
 
-from datetime import date
 from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups
+from catalog import audit, groups, sealed_numbers, sharing, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
-from catalog.identity import DOCUMENT_TYPES, display_name, find_national_id, mask_number
+from catalog.identity import DOCUMENT_TYPES, display_name, mask_number
 from catalog.linking import DOUBTFUL
 from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
 from catalog.tables_people import IdentityEvent
@@ -21,7 +20,10 @@ from catalog.tables_reports import Report, ReportHold
 
 
 def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str, Any]:
-    """Return what is held for a human, oldest first: numbers that are in doubt, studies, and reports."""
+    """Return what is held for a human, oldest first: numbers that are in doubt, studies, and reports.
+
+    What concerns only people who opted out of sharing waits: nobody's answer depends on it.
+    """
     with transaction(catalogue.engine) as session:
         numbers = _doubtful_numbers(session, catalogue, limit)
         studies = _held_studies(session, catalogue, limit)
@@ -32,7 +34,10 @@ def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str
 
 
 def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]:
-    """Return one person: number masked, whom he was merged with, claims, and every event. Raises NotFound."""
+    """Return one person: number masked, whom he was merged with, claims, and every event. Raises NotFound.
+
+    Of somebody who opted out of sharing no study is shown.
+    """
     with transaction(catalogue.engine) as session:
         person = session.get(Person, person_id)
         if person is None:
@@ -45,9 +50,9 @@ def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]
                 _described(catalogue, session.get_one(Person, other))
                 for other in sorted(merged - {person_id})
             ],
-            "numbers": _numbers_of(session, person_id),
-            "studies": _studies_of(session, person_id),
-            "reports": _reports_of(session, person_id),
+            "numbers": _numbers_of(session, catalogue, person_id),
+            "studies": _studies_of(session, person_id) if sharing.is_shared(session, merged) else [],
+            "reports": _reports_of(session, person_id) if sharing.is_shared(session, merged) else [],
             "events": _events_of(session, person_id),
         }
 
@@ -66,9 +71,11 @@ def _described(catalogue: Catalogue, person: Person) -> dict[str, Any]:
     }
 
 
-def _shown(number: str) -> str:
-    """Return a hospital's number, masked where the hospital uses the national ID for it."""
-    return mask_number(number) if find_national_id([number], date.max) else number
+def _shown(session: Session, catalogue: Catalogue, alias: Alias) -> str:
+    """Return a hospital's number, masked where the hospital uses a document for it."""
+    return (
+        sealed_numbers.shown(session, catalogue, alias.number) if alias.kind == "PatientID" else alias.number
+    )
 
 
 def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> list[dict[str, Any]]:
@@ -76,7 +83,7 @@ def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> lis
         select(Alias, Person, Hospital.code)
         .join(Person, Person.id == Alias.person_id)
         .join(Hospital, Hospital.id == Alias.hospital_id)
-        .where(Alias.state == DOUBTFUL)
+        .where(Alias.state == DOUBTFUL, visibility.claim_needs_ruling())
         .order_by(Alias.id)
         .limit(limit)
     )
@@ -85,7 +92,7 @@ def _doubtful_numbers(session: Session, catalogue: Catalogue, limit: int) -> lis
             "alias_id": alias.id,
             "hospital": code,
             "kind": alias.kind,
-            "number": _shown(alias.number),
+            "number": _shown(session, catalogue, alias),
             "person": _described(catalogue, person),
             "source": alias.source,
             "reasons": alias.reasons,
@@ -100,6 +107,7 @@ def _held_studies(session: Session, catalogue: Catalogue, limit: int) -> list[di
         .join(Study, Study.id == IdentityHold.study_id)
         .join(Person, Person.id == IdentityHold.person_id)
         .join(Hospital, Hospital.id == Study.hospital_id)
+        .where(visibility.hold_needs_ruling())
         .order_by(Study.id, Person.id)
         .limit(limit)
     )
@@ -125,6 +133,7 @@ def _held_reports(session: Session, catalogue: Catalogue, limit: int) -> list[di
         .join(ReportHold, ReportHold.report_id == Report.id)
         .join(Person, Person.id == ReportHold.person_id)
         .join(Hospital, Hospital.id == Report.hospital_id)
+        .where(~visibility.opted_out(ReportHold.person_id))
         .order_by(Report.id, Person.id)
         .limit(limit)
     )
@@ -144,14 +153,14 @@ def _held_reports(session: Session, catalogue: Catalogue, limit: int) -> list[di
     ]
 
 
-def _numbers_of(session: Session, person_id: int) -> list[dict[str, Any]]:
+def _numbers_of(session: Session, catalogue: Catalogue, person_id: int) -> list[dict[str, Any]]:
     query = select(Alias, Hospital.code).join(Hospital, Hospital.id == Alias.hospital_id)
     return [
         {
             "alias_id": alias.id,
             "hospital": code,
             "kind": alias.kind,
-            "number": _shown(alias.number),
+            "number": _shown(session, catalogue, alias),
             "state": alias.state,
             "reasons": alias.reasons,
             "ruling": alias.ruling,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, notices, people, report_erasure, tables
+from catalog import audit, groups, ledger, notices, people, report_erasure, sealed_numbers, tables
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -99,10 +99,12 @@ def erase(
         erasure = _write_down(session, catalogue, caller, scope, basis)
         touched = _people_touched(session, scope)
         notices.notify(session, catalogue, scope.results, "study_erased")
+        numbers = [*_numbers(session, scope), *report_erasure.numbers(session, scope.people, scope.studies)]
         _erase_results(session, scope)
         _erase_studies(session, scope)
         report_erasure.erase(session, scope.people, scope.studies)
         _erase_people(session, scope)
+        sealed_numbers.forget(session, numbers)
         _redact_checks(session, scope, touched)
         for person_id in sorted(touched):
             ledger.settle(session, catalogue, person_id)
@@ -250,6 +252,13 @@ def _erase_results(session: Session, scope: Scope) -> None:
     session.execute(mine.where(Result.status == "active").values(status="erased"))
     session.execute(mine.where(Result.status == "withdrawn").values(status="superseded"))
     session.execute(mine.values(explanation="", confidence="", rule=""))
+
+
+def _numbers(session: Session, scope: Scope) -> list[str]:
+    """Return the hospitals' numbers that go with this scope; one that is a document leaves no seal behind."""
+    studies = select(Study.patient_id).where(Study.id.in_(scope.studies))
+    aliases = select(Alias.number).where(Alias.person_id.in_(scope.people))
+    return [*session.scalars(studies), *session.scalars(aliases)]
 
 
 def _erase_studies(session: Session, scope: Scope) -> None:

@@ -42,7 +42,7 @@ def check_national_id(raw: str, today: date) -> NationalId:
     Raises InvalidInput with code `id_number_characters`, `id_number_length`, `id_number_check_digit` or
     `id_number_birth_date` (no such day, before 1850, after `today`).
     """
-    number = _eighteen(_half_width(raw, separators=" -"))
+    number = _eighteen(half_width(raw, separators=" -"))
     if check_digit(number[:17]) != number[17]:
         raise _refused("id_number_check_digit", "校验码不符，请核对号码", "the check digit does not fit")
     sex: Literal["male", "female"] = "male" if int(number[16]) % 2 else "female"
@@ -64,7 +64,7 @@ def find_national_id(candidates: Iterable[str], today: date) -> str | None:
     """
     for text in candidates:
         with suppress(InvalidInput):
-            number = _half_width(text.strip("\0 "), separators=" -")
+            number = half_width(text.strip("\0 "), separators=" -")
             if len(number) == 18:
                 return check_national_id(number, today).number
     return None
@@ -91,7 +91,8 @@ def _birth_date(digits: str, today: date) -> date:
     return born
 
 
-def _half_width(raw: str, *, separators: str) -> str:
+def half_width(raw: str, *, separators: str) -> str:
+    """Return a number in half-width capitals with one kind of dash, without its `separators`."""
     text = _DASHES.sub("-", raw.translate(_HALF_WIDTH)).strip().upper()
     return text.translate({ord(char): None for char in separators})
 
@@ -189,7 +190,7 @@ def normalise_document(
         )
     if id_type in (NATIONAL_ID, _RESIDENCE_PERMIT, _HOUSEHOLD):
         return _national_document(id_type, raw, today)
-    text = _half_width(raw, separators=" " if kind.scoped else " -")
+    text = half_width(raw, separators=" " if kind.scoped else " -")
     if id_type == PASSPORT:
         issuer = _country(country or (text.partition(":")[0] if ":" in text else ""))
         text = text.replace("-", "")

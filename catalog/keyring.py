@@ -1,12 +1,14 @@
 """Rotation of the keys for ID numbers: a new key writes at once, old rows follow, then the old key can go.
 
+Rows are people, by their documents, and hospitals' numbers that are documents (catalog.sealed_numbers).
+
 Until the rows have followed, a number is looked up under every key. Each row says by the first bytes of its cipher
 which key it has, so the work can stop anywhere and go on later, and is done when no row has another.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, LargeBinary, func, select, text
 from sqlalchemy.exc import IntegrityError
@@ -17,19 +19,22 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, NotFound
 from catalog.tables import Person
+from catalog.tables_people import SealedNumber
 from catalog.vault import KEY_ID_BYTES, KeyPair, KeyRing, new_key_name
 
 _LOCK: Final = 0x4B_45_59_53
 _BATCH: Final = 500
+Keyed = type[Person] | type[SealedNumber]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """A key by its name, whether it writes, and how many people still have it."""
+    """A key by its name, whether it writes, and how many people and hospitals' numbers still have it."""
 
     name: str
     current: bool
     people: int
+    numbers: int
 
 
 def share(session: Session) -> None:
@@ -38,12 +43,12 @@ def share(session: Session) -> None:
 
 
 def state(catalogue: Catalogue) -> list[KeyState]:
-    """Return every key; one the file lacks stands there too, and its people cannot be read."""
+    """Return every key; one the file lacks stands there too, and what has it cannot be read."""
     ring = catalogue.vault.ring
     with transaction(catalogue.engine) as session:
-        counts = {name.hex(): count for name, count in session.execute(_PEOPLE_BY_KEY) if name}
-    names = [*ring.keys, *(name for name in counts if name not in ring.keys)]
-    return [KeyState(name, name == ring.current, counts.get(name, 0)) for name in names]
+        people, numbers = (_rows_by_key(session, table) for table in _TABLES)
+    names = dict.fromkeys([*ring.keys, *people, *numbers])
+    return [KeyState(name, name == ring.current, people.get(name, 0), numbers.get(name, 0)) for name in names]
 
 
 def rotate(catalogue: Catalogue, caller: Caller, *, prepare: bool = False) -> str:
@@ -66,21 +71,23 @@ def rotate(catalogue: Catalogue, caller: Caller, *, prepare: bool = False) -> st
 
 
 def rehash(catalogue: Catalogue, on_progress: Callable[[int, int], None] = lambda *_: None) -> list[int]:
-    """Give every person the current key; `on_progress` is told how many are done and how many there are.
+    """Give every row the current key; `on_progress` is told how many are done and how many there are.
 
     Returns the people left as they are because the same number exists under the current key too: a curator
     must look at them. Raises IntegrityFault where a key is missing.
     """
     current = bytes.fromhex(catalogue.vault.ring.current)
     with transaction(catalogue.engine) as session:
-        total = session.scalar(select(func.count()).select_from(Person).where(_behind(current))) or 0
-    done, after, left = 0, 0, []
-    while batch := _people_behind(catalogue, current, after):
-        for person_id in batch:
-            if not _rehash_one(catalogue, person_id):
-                left.append(person_id)
-        done, after = done + len(batch), batch[-1]
-        on_progress(done, total)
+        counts = [select(func.count()).select_from(table).where(_behind(table, current)) for table in _TABLES]
+        total = sum(session.scalar(count) or 0 for count in counts)
+    done, left = 0, []
+    for table in _TABLES:
+        after = 0
+        while batch := _rows_behind(catalogue, table, current, after):
+            kept = [row_id for row_id in batch if not _rehash_one(catalogue, table, row_id)]
+            left += kept if table is Person else []
+            done, after = done + len(batch), batch[-1]
+            on_progress(done, total)
     return left
 
 
@@ -91,8 +98,7 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
         ring = catalogue.vault.ring
         if name not in ring.keys:
             raise NotFound("没有该密钥", "No such key", code="unknown_key")
-        query = select(Person.id).where(_KEY.is_not_distinct_from(bytes.fromhex(name))).limit(1)
-        if name == ring.current or session.scalars(query).first() is not None:
+        if name == ring.current or any(name in _rows_by_key(session, table) for table in _TABLES):
             raise Conflict(
                 "该密钥仍在使用,请先运行 huren keys rehash",
                 "The key is still in use; run `huren keys rehash` first",
@@ -104,30 +110,40 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
         catalogue.vault.replace(KeyRing(ring.current, kept))
 
 
-_KEY: Final[ColumnElement[bytes]] = func.substring(Person.number_cipher, 1, KEY_ID_BYTES, type_=LargeBinary)
-_PEOPLE_BY_KEY: Final = select(_KEY, func.count()).group_by(_KEY)
+_TABLES: Final[tuple[Keyed, ...]] = (Person, SealedNumber)
 
 
-def _behind(current: bytes) -> ColumnElement[bool]:
+def _key(table: Keyed) -> ColumnElement[bytes]:
+    return func.substring(table.number_cipher, 1, KEY_ID_BYTES, type_=LargeBinary)
+
+
+def _rows_by_key(session: Session, table: Keyed) -> dict[str, int]:
+    key = _key(table)
+    return {
+        name.hex(): count for name, count in session.execute(select(key, func.count()).group_by(key)) if name
+    }
+
+
+def _behind(table: Keyed, current: bytes) -> ColumnElement[bool]:
     """Rows with another key; nothing is left of who was erased."""
-    return _KEY.is_distinct_from(current) & (func.length(Person.number_cipher) > 0)
+    return _key(table).is_distinct_from(current) & (func.length(table.number_cipher) > 0)
 
 
-def _people_behind(catalogue: Catalogue, current: bytes, after: int) -> list[int]:
+def _rows_behind(catalogue: Catalogue, table: Keyed, current: bytes, after: int) -> list[int]:
     with transaction(catalogue.engine) as session:
-        query = select(Person.id).where(_behind(current), Person.id > after)
-        return list(session.scalars(query.order_by(Person.id).limit(_BATCH)))
+        query = select(table.id).where(_behind(table, current), table.id > after)
+        return list(session.scalars(query.order_by(table.id).limit(_BATCH)))
 
 
-def _rehash_one(catalogue: Catalogue, person_id: int) -> bool:
+def _rehash_one(catalogue: Catalogue, table: Keyed, row_id: int) -> bool:
     """One row, one transaction: two numbers that meet stop nobody else."""
     try:
         with transaction(catalogue.engine) as session:
             share(session)
-            person = session.get_one(Person, person_id, with_for_update={"key_share": True})
-            number = catalogue.vault.open(person.id_type, person.number_cipher)
-            person.number_hash = catalogue.vault.digest(person.id_type, number)
-            person.number_cipher = catalogue.vault.seal(person.id_type, number)
+            row: Any = session.get_one(table, row_id, with_for_update={"key_share": True})
+            number = catalogue.vault.open(row.id_type, row.number_cipher)
+            row.number_hash = catalogue.vault.digest(row.id_type, number)
+            row.number_cipher = catalogue.vault.seal(row.id_type, number)
     except IntegrityError:
         return False
     return True

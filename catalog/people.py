@@ -8,7 +8,7 @@ from sqlalchemy import exists, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, keyring, links, report_identity
+from catalog import audit, groups, keyring, links, report_identity, sealed_numbers
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -117,6 +117,8 @@ def link_number(
     if not 0 < len(number) <= _LONGEST_NUMBER:
         raise InvalidInput("编号须为 1 到 64 个字符", f"{kind} takes 1 to 64 characters", field="patient_id")
     hospital = hospital_by_code(session, caller.hospital_code)
+    if kind == "PatientID":
+        number = sealed_numbers.keep(session, catalogue, hospital.id, number, document)
     hold_still(session, catalogue, hospital.id, document, **{kind: number})
     person, clash = register(session, catalogue, document, given)
     key = (hospital.id, kind, number)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit
+from catalog import audit, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -96,6 +96,7 @@ def tasks(
         .outerjoin(Decision, Decision.id == QualityTask.decision_id)
         .outerjoin(asking, asking.id == Decision.hospital_id)
         .where(QualityTask.state == state, QualityTask.id > after, QualityTask.due_at <= catalogue.clock())
+        .where(visibility.study_listed())
         .order_by(QualityTask.id)
         .limit(limit)
     )
@@ -192,7 +193,9 @@ def _decide(
 
 def _lock(session: Session, task_id: int) -> tuple[Study, QualityTask]:
     """Return a task and its study, locked in the order in which arriving packs lock them."""
-    study_id = session.scalars(select(QualityTask.study_id).where(QualityTask.id == task_id)).one_or_none()
+    query = select(QualityTask.study_id).join(Study, Study.id == QualityTask.study_id)
+    query = query.where(QualityTask.id == task_id, visibility.study_listed())
+    study_id = session.scalars(query).one_or_none()
     if study_id is None:
         raise NotFound("没有该质量任务", "No such quality task", code="unknown_task")
     study = session.get_one(Study, study_id, with_for_update={"key_share": True})

@@ -26,6 +26,11 @@ def document_keys(session: Session, people: Collection[int], studies: Collection
     return tuple(session.scalars(query.distinct().order_by(ReportAttachment.key)))
 
 
+def numbers(session: Session, people: Collection[int], studies: Collection[int]) -> tuple[str, ...]:
+    """Return the patient numbers on these reports."""
+    return tuple(session.scalars(select(Report.patient_id).where(_mine(people, studies))))
+
+
 def held(session: Session, people: Collection[int]) -> int:
     """Return how many reports may be of these people and wait for a human."""
     query = select(ReportHold.report_id).where(ReportHold.person_id.in_(people)).distinct()

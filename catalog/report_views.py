@@ -9,7 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, documents, groups, lab_results, registry, reports, sharing
+from catalog import audit, documents, groups, lab_results, registry, reports, sharing, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -132,7 +132,7 @@ def waiting(session: Session, *, limit: int) -> list[dict[str, Any]]:
     query = (
         select(Report, Hospital.code)
         .join(Hospital, Hospital.id == Report.hospital_id)
-        .where(or_(alone, Report.identity == "doubtful"))
+        .where(or_(alone, Report.identity == "doubtful"), visibility.report_listed())
         .order_by(Report.id.desc())
         .limit(limit)
     )

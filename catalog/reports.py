@@ -1,13 +1,24 @@
 """Reports: taken once per version from whatever channel, in one transaction with all that follows from them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, erasures, groups, lab_results, ledger, links, notices, people, report_links
+from catalog import (
+    audit,
+    erasures,
+    groups,
+    lab_results,
+    ledger,
+    links,
+    notices,
+    people,
+    report_links,
+    sealed_numbers,
+)
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput
@@ -42,6 +53,8 @@ def take(
     check_message(message, catalogue.clock())
     report_links.lock_meeting(session, hospital.id, message.StudyInstanceUID, message.number)
     _refuse_erased(session, hospital.id, message)
+    kept = sealed_numbers.keep(session, catalogue, hospital.id, message.PatientID, message.document)
+    message = replace(message, PatientID=kept)
     people.hold_still(
         session,
         catalogue,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
-from catalog import item_lists, registry, reviews
+from catalog import item_lists, registry, reviews, visibility
 from catalog.coded_mapping import Answered, Outcome, map_with_codes
 from catalog.context import Catalogue
 from catalog.fingerprint import fingerprint
@@ -111,7 +111,7 @@ def unmapped(session: Session, *, limit: int = 100) -> list[dict[str, Any]]:
     query = (
         select(Study, Hospital.code)
         .join(Hospital, Hospital.id == Study.hospital_id)
-        .where(Study.unmapped_reason.is_not(None))
+        .where(Study.unmapped_reason.is_not(None), visibility.study_listed())
         .order_by(Study.id.desc())
         .limit(limit)
     )

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select, text, update
+from sqlalchemy import case, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit
+from catalog import audit, visibility
 from catalog.context import Caller
 from catalog.errors import Conflict, NotFound
 from catalog.tables import Hospital, Study
@@ -68,9 +68,12 @@ def tasks(
     after: int = 0,
     limit: int = 100,
 ) -> list[dict[str, Any]]:
-    """Return questions in the order they were opened, without saying whose studies they concern."""
+    """Return questions in the order they were opened, without saying whose studies they concern.
+
+    A question is about a hospital's words; the study that raised it is not named where it may not be listed.
+    """
     query = (
-        select(ReviewTask, Hospital.code, Study.uid)
+        select(ReviewTask, Hospital.code, case((visibility.study_listed(), Study.uid)))
         .join(Hospital, Hospital.id == ReviewTask.hospital_id)
         .outerjoin(Study, Study.id == ReviewTask.study_id)
         .where(ReviewTask.state == state, ReviewTask.id > after)

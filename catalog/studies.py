@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import select, update
@@ -19,6 +19,8 @@ from catalog import (
     report_links,
     reports,
     results,
+    sealed_numbers,
+    visibility,
 )
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -70,7 +72,7 @@ def known_study(catalogue: Catalogue, StudyInstanceUID: str) -> KnownStudy | Non
         )
         return KnownStudy(
             hospital_code=code,
-            PatientID=study.patient_id,
+            PatientID=sealed_numbers.opened(session, catalogue, study.patient_id),
             revision=study.revision,
             sidecar_keys=tuple(pack.sidecar_key for pack in packs),
             conflict_digests=frozenset((uid, sha256) for uid, sha256 in apart),
@@ -90,6 +92,8 @@ def register_pack(
         hospital = registry.hospital_by_code(session, record.hospital_code)
         report_links.lock_meeting(session, hospital.id, record.header.StudyInstanceUID)
         national_id = find_national_id(record.header.identifiers, people.today_of(catalogue))
+        kept = sealed_numbers.keep(session, catalogue, hospital.id, record.header.PatientID)
+        record = replace(record, header=replace(record.header, PatientID=kept))
         _hold_still(session, catalogue, hospital.id, record.header, national_id)
         study = _claim_study(session, hospital, record)
         erasures.refuse_erased(session, study.uid)
@@ -149,6 +153,7 @@ def conflicts(session: Session, *, limit: int = 100) -> list[dict[str, Any]]:
         .join(Study, Study.id == Conflict.study_id)
         .join(Hospital, Hospital.id == Conflict.hospital_id)
         .join(Pack, Pack.id == Conflict.pack_id)
+        .where(visibility.study_listed())
         .order_by(Conflict.id.desc())
         .limit(limit)
     )

@@ -3,10 +3,10 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from catalog.tables_base import NOW, Base
+from catalog.tables_base import NOW, Base, identity
 
 
 class StudyClaim(Base):
@@ -107,3 +107,28 @@ class ErasedReport(Base):
     __tablename__ = "erased_report"
     number_sha256: Mapped[bytes] = mapped_column(primary_key=True)
     erasure_id: Mapped[int] = mapped_column(ForeignKey("erasure.id"))
+
+
+class SealedNumber(Base):
+    """A hospital's patient number that is an identity document: its keyed hash, and itself encrypted.
+
+    `sealed:<id>` stands wherever the number would (catalog.sealed_numbers).
+    """
+
+    __tablename__ = "sealed_number"
+    __table_args__ = (UniqueConstraint("hospital_id", "number_hash"),)
+    id: Mapped[int] = identity()
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    number_hash: Mapped[bytes]
+    number_cipher: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    @property
+    def id_type(self) -> str:
+        """Return what the number is bound to in the vault, as a person's is to the type of document."""
+        return self.kind_of(self.hospital_id)
+
+    @staticmethod
+    def kind_of(hospital_id: int) -> str:
+        """Return the kind under which the vault keeps numbers of a hospital: no two hospitals' share a hash."""
+        return f"PatientID:{hospital_id}"

@@ -26,7 +26,8 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ("平扫增强|平增|平扫加增强|CT平[+]增", "contrast:plain contrast:enhanced"),
     ("平扫|普通扫描|常规扫描|PLAIN|NATIVE|UNENHANCED|NON ENHANCED|PINGSAO", "contrast:plain"),
     (
-        "不做增强|无需增强|不行增强|未行增强|拒绝增强|不增强|未增强|非增强|无增强|不加增强|NON CONTRAST|NON CON|NONCON|NO CONTRAST|NO IV CONTRAST|NO C",
+        "不做增强|无需增强|不行增强|未行增强|拒绝增强|不增强|未增强|非增强|无增强|不加增强|NON CONTRAST|NON CON|NONCON|NO CONTRAST|NO IV CONTRAST|NO C"
+        "|NO CE|NON CE|NO GD|NO GADOLINIUM|NO ENHANCEMENT",
         "contrast:plain",
     ),
     ("CE", "contrast:enhanced"),

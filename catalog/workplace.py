@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog import folders, schema
+from catalog import folders, schema, sealed_numbers
 from catalog.clock import open_clock
 from catalog.context import Catalogue, Limits
 from catalog.db import open_engine, transaction
@@ -124,3 +124,4 @@ def _prepare(catalogue: Catalogue, *, migrate: bool) -> None:
     schema.migrate(catalogue.engine)
     with transaction(catalogue.engine) as session:
         load_reference_data(session)
+    sealed_numbers.seal_all(catalogue)

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from catalog import audit, results, studies
+from catalog import audit, results, sealed_numbers, studies, visibility
 from catalog.completeness import stands
 from catalog.db import transaction
 from catalog.identity import display_name
@@ -42,11 +42,14 @@ def reasons(caller: CallerOf, catalogue: CatalogueOf) -> Json:
 def list_studies(
     caller: CallerOf, catalogue: CatalogueOf, hospital: str = "", after: int = 0, limit: Limit = 100
 ) -> Json:
-    """Return studies in the order they first came, as their hospital named the patient; audited."""
+    """Return studies in the order they first came, as their hospital named the patient; audited.
+
+    None of somebody who opted out of sharing; a number that is a document is masked.
+    """
     query = (
         select(Study, Hospital.code)
         .join(Hospital, Hospital.id == Study.hospital_id)
-        .where(Study.id > after)
+        .where(Study.id > after, visibility.study_listed())
         .order_by(Study.id)
         .limit(limit)
     )
@@ -63,7 +66,12 @@ def list_studies(
         ).tuples():
             found[study_id or 0].append(code)
         audit.record(session, caller, "studies.list", count=len(rows))
-        return Json({"studies": [_study(study, code, found[study.id], now) for study, code in rows]})
+        listed = [
+            _study(study, code, found[study.id], now)
+            | {"PatientID": sealed_numbers.shown(session, catalogue, study.patient_id)}
+            for study, code in rows
+        ]
+        return Json({"studies": listed})
 
 
 @router.get(
@@ -102,7 +110,6 @@ def _study(study: Study, hospital: str, item_codes: list[str], now: datetime) ->
         "id": study.id,
         "StudyInstanceUID": study.uid,
         "hospital": hospital,
-        "PatientID": study.patient_id,
         "PatientName": display_name(study.patient_name),
         "name_rule": study.name_rule,
         "identity": study.identity,

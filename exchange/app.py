@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -11,6 +11,7 @@ from catalog.objects import ObjectStore
 from exchange import (
     admin,
     checks,
+    description,
     erasures,
     fhir,
     health,
@@ -33,6 +34,32 @@ from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
 TITLE: Final = "Huren 互认"
+_PARTS: Final = (
+    checks,
+    patients,
+    notices,
+    reports,
+    report_curation,
+    fhir,
+    savings,
+    items,
+    reviews,
+    admin,
+    qc,
+    quality,
+    people,
+    erasures,
+    health,
+    description,
+)
+
+
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document of the service, as it serves it at `/openapi.json`."""
+    app = FastAPI(title=TITLE)
+    for part in _PARTS:
+        app.include_router(part.router)
+    return app.openapi()
 
 
 def create_app(
@@ -60,23 +87,7 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
-    for part in (
-        checks,
-        patients,
-        notices,
-        reports,
-        report_curation,
-        fhir,
-        savings,
-        items,
-        reviews,
-        admin,
-        qc,
-        quality,
-        people,
-        erasures,
-        health,
-    ):
+    for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)
     larger = {"/fhir": settings.fhir_body_limit_bytes}

@@ -20,7 +20,7 @@ from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange.app import create_app
+from exchange.app import create_app, describe
 from exchange.counters import read_counters
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -58,6 +58,14 @@ def api(
             limit_concurrency=512,
             timeout_graceful_shutdown=5,
         )
+
+
+def openapi() -> None:
+    """打印接口说明(OpenAPI),无需数据库。 Print the description of the interface; it needs no database.
+
+    例 / example:  huren openapi > openapi.json
+    """
+    sys.stdout.write(orjson.dumps(describe(), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def token(

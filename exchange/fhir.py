@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.responses import Response
 
 from catalog import report_views
+from exchange import fhir_examples
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, StoreOf
 from exchange.fhir_bundles import Desk, take_bundle, take_report
@@ -19,64 +20,11 @@ from exchange.outcomes import FHIR_JSON, Refused, operation_outcome, outcome, re
 router = APIRouter(tags=["fhir"])
 ReportId = Annotated[int, Path(ge=1, le=1 << 62)]
 
-_REPORT_EXAMPLE: Final[dict[str, Any]] = {
-    "resourceType": "DiagnosticReport",
-    "identifier": [{"value": "R20260630001"}],
-    "status": "final",
-    "category": [{"coding": [{"code": "RAD"}]}],
-    "code": {"text": "胸部CT平扫"},
-    "subject": {"identifier": {"type": {"coding": [{"code": "MR"}]}, "value": "P0001"}},
-    "imagingStudy": [{"identifier": {"system": "urn:dicom:uid", "value": "urn:oid:2.25.1001"}}],
-    "issued": "2026-06-30T12:00:00+08:00",
-    "resultsInterpreter": [{"display": "王医生"}],
-    "conclusion": "未见明显异常。",
-}
-_BUNDLE_EXAMPLE: Final[dict[str, Any]] = {
-    "resourceType": "Bundle",
-    "type": "transaction",
-    "entry": [
-        {
-            "fullUrl": "urn:uuid:6f6f3b0a-0000-4000-8000-000000000001",
-            "resource": {
-                "resourceType": "Patient",
-                "identifier": [
-                    {"type": {"coding": [{"code": "MR"}]}, "value": "P0001"},
-                    {"type": {"coding": [{"code": "NNCHN"}]}, "value": "999999198001010011"},
-                ],
-                "name": [{"text": "张三丰"}],
-                "gender": "male",
-                "birthDate": "1980-01-01",
-            },
-            "request": {"method": "POST", "url": "Patient"},
-        },
-        {
-            "fullUrl": "urn:uuid:6f6f3b0a-0000-4000-8000-000000000002",
-            "resource": {
-                "resourceType": "Observation",
-                "status": "final",
-                "code": {"coding": [{"system": "http://loinc.org", "code": "2823-3", "display": "钾"}]},
-                "effectiveDateTime": "2026-06-30T08:00:00+08:00",
-                "valueQuantity": {"value": 4.1, "unit": "mmol/L"},
-                "referenceRange": [{"text": "3.5-5.3"}],
-                "method": {"text": "离子选择电极法"},
-            },
-            "request": {"method": "POST", "url": "Observation"},
-        },
-        {
-            "resource": {
-                "resourceType": "DiagnosticReport",
-                "identifier": [{"value": "L20260630001"}],
-                "status": "final",
-                "category": [{"coding": [{"code": "LAB"}]}],
-                "code": {"text": "电解质"},
-                "subject": {"reference": "urn:uuid:6f6f3b0a-0000-4000-8000-000000000001"},
-                "issued": "2026-06-30T12:00:00+08:00",
-                "result": [{"reference": "urn:uuid:6f6f3b0a-0000-4000-8000-000000000002"}],
-            },
-            "request": {"method": "POST", "url": "DiagnosticReport"},
-        },
-    ],
-}
+
+class FhirAnswer(Response):
+    """An answer in FHIR JSON."""
+
+    media_type = FHIR_JSON
 
 
 async def raw_body(request: Request) -> bytes:
@@ -95,8 +43,10 @@ def _documented(example: dict[str, Any]) -> dict[str, Any]:
 
 @router.post(
     "/fhir",
+    response_class=FhirAnswer,
     summary="提交 transaction 或 batch / a transaction or a batch",
-    openapi_extra=_documented(_BUNDLE_EXAMPLE),
+    openapi_extra=_documented(fhir_examples.BUNDLE),
+    responses=fhir_examples.answers({200: fhir_examples.BUNDLE_TAKEN, 400: fhir_examples.REFUSED}),
 )
 def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: RawBody) -> Response:
     """Take patients and reports: a transaction as a whole or not at all, a batch entry by entry."""
@@ -106,9 +56,13 @@ def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: 
 
 @router.post(
     "/fhir/DiagnosticReport",
+    response_class=FhirAnswer,
     summary="提交一份报告 / one report with what it contains",
     status_code=201,
-    openapi_extra=_documented(_REPORT_EXAMPLE),
+    openapi_extra=_documented(fhir_examples.REPORT),
+    responses=fhir_examples.answers(
+        {201: fhir_examples.REPORT_TAKEN, 200: fhir_examples.REPORT_TAKEN, 400: fhir_examples.REFUSED}
+    ),
 )
 def post_report(
     caller: CallerOf,
@@ -127,7 +81,12 @@ def post_report(
     return _answered(take)
 
 
-@router.get("/fhir/DiagnosticReport/{report_id}", summary="一份报告 / a report that a check has shown")
+@router.get(
+    "/fhir/DiagnosticReport/{report_id}",
+    response_class=FhirAnswer,
+    summary="一份报告 / a report that a check has shown",
+    responses=fhir_examples.answers({200: fhir_examples.REPORT_SHOWN, 404: fhir_examples.NO_REPORT}),
+)
 def get_report(report_id: ReportId, caller: CallerOf, catalogue: CatalogueOf) -> Response:
     """Return the version that stands, to a hospital that was shown it; audited."""
     return _fhir(200, diagnostic_report(report_views.read(catalogue, caller, report_id)))
@@ -151,7 +110,7 @@ def _fhir(status: int, content: dict[str, Any], location: str = "") -> Response:
     headers = {"Cache-Control": "no-store"}
     if location:
         headers["Location"] = f"/fhir/{location}"
-    return Response(orjson.dumps(content), status, headers, media_type=FHIR_JSON)
+    return FhirAnswer(orjson.dumps(content), status, headers)
 
 
 def _json(body: bytes) -> Any:

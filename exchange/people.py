@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog import curation, identity_events, people
+from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import NotFound
 from exchange import examples
@@ -16,7 +17,7 @@ from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.examples import answers
-from exchange.patients import PatientIn
+from exchange.patients import PatientIn, PatientLink
 
 router = APIRouter(prefix="/v1/admin/people", tags=["people"])
 
@@ -38,6 +39,12 @@ class WhoIn(BaseModel):
         if (self.person_id is None) is (self.patient is None):
             raise ValueError("one of person_id or patient is needed")
         return self
+
+
+class RegistrationIn(PatientLink):
+    """A person, and the PatientID under which a hospital knows him."""
+
+    hospital: str = Field(min_length=1, max_length=32, examples=["A"])
 
 
 class MergeIn(BaseModel):
@@ -92,6 +99,21 @@ def show(body: WhoIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     if person_id is None:
         raise NotFound("没有该人员", "No such person", code="unknown_person")
     return Json(curation.show(catalogue, caller, person_id))
+
+
+@router.post(
+    "/register",
+    status_code=201,
+    summary="代机构登记患者编号与证件 / link a hospital's PatientID to a person",
+    responses=answers(examples.LINKED, 201) | answers(examples.DOUBTFUL, 202),
+)
+def register(body: RegistrationIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Link for a hospital that cannot do it itself; as `/v1/patients`, a conflict holds the link for review."""
+    acting = Caller(caller.subject, caller.role, body.hospital)
+    answer = people.register_patient(
+        catalogue, acting, body.document(catalogue, body.hospital), body.demographics(), body.patient_id
+    )
+    return Json(answer, 201 if answer["state"] == people.LINKED else 202)
 
 
 @router.post("/merge", summary="合并为同一人 / find two people to be one", responses=answers(examples.RULED))

@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from catalog.cli_items import items
-from catalog.errors import HurenError
+from catalog.cli_money import prices
+from catalog.errors import HurenError, NotFound
+from catalog.items import ITEM_LISTS
+from catalog.pricing import PRICES
 from tests.catalog.test_item_lists import changed
 from tests.catalog.test_spreadsheet import xlsx
 from tests.city import City
@@ -21,8 +25,8 @@ def run(city: City, fresh_database_url: str, tmp_path: Path, monkeypatch: pytest
     """Run `huren items …` on the database of `city`."""
     monkeypatch.setenv("HUREN_DATABASE_URL", fresh_database_url)
 
-    def command(*words: str) -> Result:
-        told = CliRunner().invoke(items, [*words, "--data-dir", str(tmp_path / "data")])
+    def command(*words: str, commands: typer.Typer = items) -> Result:
+        told = CliRunner().invoke(commands, [*words, "--data-dir", str(tmp_path / "data")])
         if isinstance(told.exception, HurenError):
             raise told.exception
         assert told.exit_code == 0, told.output
@@ -54,8 +58,17 @@ def test_a_list_is_tried_imported_and_listed(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_extension_is_imported_from_the_release_by_name(run: Run) -> None:
-    extension = Path(__file__).parents[2] / "catalog" / "items" / "extension" / "proposal-2.csv"
+    extension = ITEM_LISTS / "extension" / "proposal-2.csv"
+    added_prices = PRICES.parent / "extension" / "proposal-2.csv"
+    with pytest.raises(NotFound):
+        run("import", str(added_prices), commands=prices)
     assert len(json.loads(run("import", str(extension), "--json").output)["diff"]["added"]) == 11
+    told = json.loads(run("diff", "proposal-2", "proposal-1", "--json").output)
+    assert (len(told["added"]), told["dropped"], told["changed"]) == (11, [], [])
+    assert len(json.loads(run("list", "--version", "proposal-2", "--json").output)) == 123
+    assert "US01" in run("diff", "proposal-2", "proposal-1").output
+    assert "dropped" in run("diff", "proposal-1", "proposal-2").output
+    assert "new: 30" in run("import", str(added_prices), commands=prices).output
 
 
 def test_codes_are_read_studies_mapped_again_and_questions_answered(
@@ -67,6 +80,8 @@ def test_codes_are_read_studies_mapped_again_and_questions_answered(
     file = tmp_path / "codes.csv"
     file.write_text("local_code,name,item_code\nK-17,胸部CT,CT07\n", encoding="gb18030")
     assert "1" in run("map", "A", str(file)).output
+    (code,) = json.loads(run("codes", "A", "--json").output)
+    assert (code["local_code"], code["item_code"]) == ("K-17", "CT07")
     (done,) = json.loads(run("remap", "--json").stdout)
     assert (done["state"], done["studies"], done["changed"]) == ("done", 2, 1)
     (task,) = json.loads(run("review", "list", "--json").output)

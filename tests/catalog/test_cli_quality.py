@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from catalog import studies
 from catalog.cli_qc import qc
 from catalog.cli_quality import quality
 from catalog.datafile import InvalidList
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, pack_of
 
 Run = Callable[..., Result]
 HEAD = "hospital,item,scope,result,from,to\n"
@@ -90,3 +92,14 @@ def test_a_doubt_is_listed_confirmed_taken_back_and_dismissed(town: tuple[City, 
         ]
     assert rows(run(quality, "list", "--json")) == []
     assert len(rows(run(quality, "list", "--state", "dismissed", "--json"))) == 1
+
+
+def test_contradicting_images_are_listed(town: tuple[City, Run]) -> None:
+    city, run = town
+    assert rows(run(quality, "conflicts", "--json")) == []
+    uid = city.study("A")
+    record = pack_of("A", replace(city.header, StudyInstanceUID=uid), 99, city.now)
+    other_bytes = studies.Contradiction(f"{uid}.1", "0" * 64, None, "other_bytes")
+    studies.register_conflicts(city.catalogue, record, [other_bytes])
+    (found,) = rows(run(quality, "conflicts", "--json"))
+    assert (found["StudyInstanceUID"], found["kind"]) == (uid, "other_bytes")

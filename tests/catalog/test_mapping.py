@@ -248,3 +248,11 @@ def test_a_region_code_stands_in_for_an_empty_body_part() -> None:
 def test_what_narrows_an_enhanced_region_is_no_second_examination() -> None:
     assert codes(study("MR", "盆腔MR平扫+动态增强(宫颈)", contrast_agent="Gd")) == ["MR17"]
     assert codes(study("MR", "颅脑MR平扫+增强(垂体除外)", contrast_agent="Gd")) == ["MR02"]
+
+
+@pytest.mark.parametrize(
+    "said", ["no CE", "non CE", "no Gd", "no gadolinium", "no enhancement", "no contrast"]
+)
+def test_a_protocol_without_contrast_is_plain_however_contrast_is_abbreviated(said: str) -> None:
+    mapping = study("MR", "Prostate MRI", protocol_names=(f"Prostate {said}",))
+    assert codes(mapping) == ["MR18"]

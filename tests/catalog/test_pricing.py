@@ -7,14 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.datafile import InvalidList
+from catalog.datafile import InvalidList, read_header
 from catalog.errors import InvalidInput
-from catalog.items import load_item_list
-from catalog.pricing import COLUMNS, PriceRow, format_yuan, load_prices, parse_yuan, price_that_applies
+from catalog.items import ITEM_LISTS, load_item_list
+from catalog.pricing import (
+    COLUMNS,
+    PRICES,
+    PriceRow,
+    format_yuan,
+    load_prices,
+    parse_yuan,
+    price_that_applies,
+)
 
 DAY = date(2024, 6, 1)
 DAYS = st.dates(date(2022, 1, 1), date(2026, 12, 31))
 SEED = load_prices()
+EXTENSION = PRICES.parent / "extension" / "proposal-2.csv"
 
 
 def row(kind: str, scope: str, fen: int, start: date = DAY, end: date | None = None) -> PriceRow:
@@ -166,6 +175,24 @@ def test_the_seed_prices_every_item_for_every_tier() -> None:
 def test_tiers_are_priced_at_100_90_and_80_percent(code: str, yuan: tuple[str, str, str]) -> None:
     found = {each.scope: format_yuan(each.price_fen) for each in SEED if each.item_code == code}
     assert tuple(found[tier] for tier in "321") == yuan
+
+
+def test_the_extended_list_is_priced_for_every_tier_but_for_bone_density_of_which_no_price_was_found() -> (
+    None
+):
+    released = {item.code for item in load_item_list()}
+    added = {item.code for item in load_item_list(ITEM_LISTS / "extension" / "proposal-2.toml")} - released
+    rows = load_prices(EXTENSION)
+    assert {(each.scope, each.item_code) for each in rows} == {
+        (tier, code) for tier in "123" for code in added - {"BD01"}
+    }
+    yuan = {(each.item_code, each.scope): format_yuan(each.price_fen) for each in rows}
+    assert [yuan["US01", tier] for tier in "321"] == ["120.00", "108.00", "96.00"]
+    assert [yuan["EC01", tier] for tier in "321"] == ["25.00", "22.50", "20.00"]
+    assert [yuan["PT01", tier] for tier in "321"] == ["4980.00", "4482.00", "3984.00"]
+    header = read_header(EXTENSION.with_suffix(".toml"))
+    assert (header.version, header.status) == ("proposal-2", "proposal")
+    assert "骨密度" in header.source
 
 
 def test_a_price_file_tells_every_fault_with_its_line(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from catalog.context import Caller
 from catalog.datafile import InvalidList
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
+from catalog.items import ITEM_LISTS, load_item_list
 from catalog.qc_import import import_evaluations
 from catalog.tables import AuditEvent, QcEvaluation
+from tests.catalog.test_item_lists import bring, table
 from tests.city import City
 
 CURATOR = Caller("curator", "curator")
@@ -46,6 +48,25 @@ def figures(city: City) -> dict[str, Any]:
         report = savings.report(session, city.catalogue.items, first=date(2026, 1, 1), last=date(2026, 12, 1))
         assert savings.verify(session)["agrees"]
     return report
+
+
+def extend(city: City) -> None:
+    """Bring the list that adds ultrasound, to be in force only later."""
+    rows = table(load_item_list(ITEM_LISTS / "extension" / "proposal-2.toml"))
+    bring(city, rows, "2027-1", first="2027-01-01")
+
+
+def test_an_item_of_any_version_of_the_list_can_be_evaluated_and_one_of_none_cannot(city: City) -> None:
+    city.hospital("A", marked=False)
+    days = {"first": date(2026, 1, 1), "last": date(2027, 12, 31)}
+    line = HEAD + "A,US01,50,合格,2026-01-01,2027-12-31\n"
+    with pytest.raises(NotFound):
+        add(city, "50", **days, targets=["US01"])
+    with pytest.raises(InvalidList):
+        load(city, line)
+    extend(city)
+    assert add(city, "50", **days, targets=["US01"])
+    assert load(city, line) == (0, 1)
 
 
 def test_a_file_is_recorded_once_with_every_level_and_either_language(city: City) -> None:

@@ -9,6 +9,8 @@
     fresh_2.csv   written to see whether tuning was general: first look 97.74 % and 97.74 %; tuned on since
     fresh_3.csv   again: first look 98.45 % and 99.61 %; tuned on since
     fresh_4.csv   again: first look 99.54 % and 93.89 %; never tuned on
+    fresh_5.csv   again: first look 98.90 % and 94.74 %, below the bar: one of its two wrong items was a wrong label
+                  (a modality written "C T"), the other a negation ("no CE") that was not understood; mended since
     extension.csv what the extended list adds
 
 Nobody has read the misses of the unseen half of fresh_1.csv and of fresh_4.csv, nor tuned anything on them.
@@ -39,7 +41,8 @@ def unseen() -> list[Labelled]:
 
 
 def tuned() -> list[Labelled]:
-    return [*sample("known"), *half_of(sample("fresh_1"), "tuning"), *sample("fresh_2"), *sample("fresh_3")]
+    more = [row for name in ("fresh_2", "fresh_3", "fresh_5") for row in sample(name)]
+    return [*sample("known"), *half_of(sample("fresh_1"), "tuning"), *more]
 
 
 def figures(measured: Score) -> tuple[float, float]:

@@ -1,19 +1,31 @@
 """The description of the interface: every route with an example, and examples that look like the real answers."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.operationoutcome import OperationOutcome
 
 from catalog.identity import normalise_document
-from exchange import examples
+from exchange import examples, fhir_examples
 from exchange.auth import ACCESS
+from exchange.cli import openapi
+from exchange.outcomes import FHIR_JSON
+from exchange.tokens import ROLES
 from tests.exchange.conftest import Service
 from tests.exchange.test_people_api import CHECK, ONE, OTHER, REASON, curate, register
 from tests.reports import LABORATORY, of_person, take
 
+RESOURCES = {
+    "Bundle": Bundle,
+    "DiagnosticReport": DiagnosticReport,
+    "OperationOutcome": OperationOutcome,
+}
 NUMBER = re.compile(r"(?<!\d)\d{17}[\dX](?!\d)")
 
 
@@ -38,6 +50,62 @@ def test_every_route_but_the_public_ones_shows_an_example_of_each_good_answer(
         assert good, route
         for answer in good:
             assert all("example" in shown for shown in answer["content"].values()), route
+
+
+def test_every_fhir_route_shows_an_example_of_each_good_answer_and_of_a_refusal_and_each_is_valid_r4(
+    described: dict[str, Any],
+) -> None:
+    routes = {
+        (method.upper(), path): operation
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+        if path.startswith("/fhir")
+    }
+    assert set(routes) == {(method, path) for method, path in ACCESS if path.startswith("/fhir")}
+    for route, operation in routes.items():
+        told = {status: answer["content"] for status, answer in operation["responses"].items()}
+        shown = {status: content[FHIR_JSON]["example"] for status, content in told.items() if status != "422"}
+        assert all(list(told[status]) == [FHIR_JSON] for status in shown), route
+        assert {status[0] for status in shown} == {"2", "4"}, route
+        for example in shown.values():
+            RESOURCES[example["resourceType"]].model_validate(example)
+
+
+def test_the_fhir_examples_are_taken_as_they_stand_and_answered_as_they_say(service: Service) -> None:
+    def send(body: Any, path: str = "/fhir") -> Any:
+        return service.call("POST", path, role="hospital_system", hospital="A", json=body)
+
+    taken = send(fhir_examples.BUNDLE)
+    assert_alike(fhir_examples.BUNDLE_TAKEN, taken.json())
+    location = taken.json()["entry"][-1]["response"]["location"].partition("/_history")[0]
+    shown = service.call("GET", f"/fhir/{location}", role="hospital_system", hospital="A")
+    assert_alike(fhir_examples.REPORT_SHOWN, shown.json())
+    for status in (201, 200):
+        answer = send(fhir_examples.REPORT, "/fhir/DiagnosticReport")
+        assert (answer.status_code, answer.json()) == (status, fhir_examples.REPORT_TAKEN)
+    refused = send({**fhir_examples.REPORT, "identifier": []}, "/fhir/DiagnosticReport")
+    assert (refused.status_code, refused.json()) == (400, fhir_examples.REFUSED)
+    missing = service.call("GET", "/fhir/DiagnosticReport/999")
+    assert (missing.status_code, missing.json()) == (404, fhir_examples.NO_REPORT)
+
+
+def test_the_description_is_for_operators_who_are_signed_in_and_for_nobody_else(quiet: Service) -> None:
+    answers = {
+        role: quiet.call("GET", "/openapi.json", role=role, hospital="A").status_code for role in ("", *ROLES)
+    }
+    assert answers == {"": 401, **dict.fromkeys(ROLES, 403), "operator": 200}
+    told = quiet.call("GET", "/openapi.json", role="operator")
+    assert told.headers["cache-control"] == "no-store"
+    assert set(told.json()["paths"]) >= {path for _, path in ACCESS} - {"/openapi.json"}
+    for path in ("/docs", "/redoc"):
+        assert quiet.call("GET", path, role="operator").status_code == 404
+
+
+def test_the_command_prints_what_the_service_serves(
+    quiet: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openapi()
+    assert json.loads(capsys.readouterr().out) == quiet.call("GET", "/openapi.json", role="operator").json()
 
 
 def test_the_documents_in_the_examples_are_valid_and_nobodys(described: dict[str, Any]) -> None:

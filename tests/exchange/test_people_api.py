@@ -51,6 +51,19 @@ def test_a_curator_rules_merges_and_undoes_by_http_alone(service: Service) -> No
     assert (len(shown(service, ONE, "e")), shown(service, OTHER, "f")) == (2, [])
 
 
+def test_a_curator_registers_for_a_hospital_that_cannot_as_it_would_itself(service: Service) -> None:
+    uid = service.city.study("A", None, PatientID="X1")
+    made = curate(service, "register", hospital="A", patient_id="X1", **ONE)
+    assert (made.status_code, made.json()["studies_changed"]) == (201, 1)
+    assert uid in shown(service, ONE, "r")
+    assert curate(service, "register", hospital="A", patient_id="X1", **OTHER).status_code == 202
+    assert curate(service, "register", hospital="Z", patient_id="X1", **ONE).status_code == 404
+    asked = {"hospital": "A", "patient_id": "X2", **ONE}
+    path = "/v1/admin/people/register"
+    for role in ("doctor", "hospital_system", "operator"):
+        assert service.call("POST", path, role=role, hospital="B", json=asked).status_code == 403
+
+
 REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("show", {}, 422),
     ("show", {"person_id": 10**9}, 404),

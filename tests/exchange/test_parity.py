@@ -1,0 +1,76 @@
+"""Every step of a curator can be done by `huren` and by HTTP."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from catalog.cli_items import items
+from catalog.cli_people import people_app
+from catalog.cli_qc import qc
+from catalog.cli_quality import quality
+from catalog.cli_reports import reports
+from exchange.auth import ACCESS
+
+GROUPS: dict[str, Any] = {
+    "people": people_app,
+    "items": items,
+    "qc": qc,
+    "quality": quality,
+    "reports": reports,
+}
+CODES = "/v1/admin/hospitals/{code}"
+STEPS = {
+    "people queue": ("GET", "/v1/admin/people/queue"),
+    "people show": ("POST", "/v1/admin/people/show"),
+    "people register": ("POST", "/v1/admin/people/register"),
+    "people merge": ("POST", "/v1/admin/people/merge"),
+    "people unmerge": ("POST", "/v1/admin/people/undo"),
+    "people undo": ("POST", "/v1/admin/people/undo"),
+    "people accept": ("POST", "/v1/admin/people/accept"),
+    "people reject": ("POST", "/v1/admin/people/reject"),
+    "people sharing": ("POST", "/v1/patients/sharing"),
+    "items list": ("GET", "/v1/items"),
+    "items versions": ("GET", "/v1/admin/item-lists"),
+    "items diff": ("GET", "/v1/admin/item-lists/{version}/diff"),
+    "items import": ("POST", "/v1/admin/item-lists"),
+    "items codes": ("GET", f"{CODES}/local-codes"),
+    "items map": ("POST", f"{CODES}/local-codes"),
+    "items remap": ("POST", "/v1/admin/remap"),
+    "items unmapped": ("GET", "/v1/admin/unmapped"),
+    "items score": ("POST", "/v1/admin/score"),
+    "items review list": ("GET", "/v1/admin/reviews"),
+    "items review answer": ("POST", "/v1/admin/reviews/{task_id}/mapping"),
+    "qc list": ("GET", "/v1/admin/qc"),
+    "qc add": ("POST", "/v1/admin/qc"),
+    "qc import": ("POST", "/v1/admin/qc/import"),
+    "qc expiring": ("GET", "/v1/admin/qc/expiring"),
+    "qc end": ("POST", "/v1/admin/qc/{evaluation_id}/end"),
+    "qc consortium": ("POST", "/v1/admin/qc/consortia"),
+    "quality list": ("GET", "/v1/admin/quality"),
+    "quality conflicts": ("GET", "/v1/admin/conflicts"),
+    "quality confirm": ("POST", "/v1/admin/quality/{task_id}/confirm"),
+    "quality dismiss": ("POST", "/v1/admin/quality/{task_id}/dismiss"),
+    "quality reopen": ("POST", "/v1/admin/quality/{task_id}/reopen"),
+    "reports waiting": ("GET", "/v1/admin/reports"),
+    "reports unmapped": ("GET", f"{CODES}/laboratory-codes"),
+    "reports remap": ("POST", f"{CODES}/laboratory-codes/remap"),
+}
+# Studies are read page by page, by programs; one version is `items list --version`.
+BY_HTTP_ALONE = {("GET", "/v1/admin/studies"), ("GET", "/v1/admin/item-lists/{version}")}
+
+
+def commands(name: str, group: Any) -> Iterator[str]:
+    for each, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(f"{name} {each}", command)
+        else:
+            yield f"{name} {each}"
+
+
+def test_every_command_of_a_curator_has_its_route_and_every_route_its_command() -> None:
+    there = {each for name, group in GROUPS.items() for each in commands(name, get_command(group))}
+    assert set(STEPS) == there
+    routes = {route for route, roles in ACCESS.items() if "curator" in roles and "/admin/" in route[1]}
+    assert routes - BY_HTTP_ALONE == {route for route in STEPS.values() if "/admin/" in route[1]}
+    assert all("curator" in ACCESS[route] for route in STEPS.values())
