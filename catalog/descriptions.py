@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from catalog.anatomy import lies_within, may_be_same
+from catalog.remarks import is_amended, without_comparison, without_suspicion
 from catalog.wording import Token, has_clipped_part, has_strange_words, has_unread_words, normalise, tokens
 
 
@@ -32,7 +33,8 @@ class Reading:
     """What one text says: its claims, what it says of no part in particular, devices and other marks.
 
     `marks` are exclude, localizer, sequence, special, screening, unread: it also holds
-    unknown words, strange: unknown English ones, clipped: a part may be a piece of one.
+    unknown words, strange: unknown English ones, clipped: a part may be a piece of one,
+    amended: something else was ordered at first.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -49,7 +51,10 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
     """Return what a description says; unknown words are passed over."""
-    text = normalise(text)
+    text = without_comparison(normalise(text))
+    rest = without_suspicion(text)
+    if rest != text and any(token.values("part") or token.values("exam") for token in tokens(rest)):
+        text = rest
     found = tokens(text)
     groups = _Groups()
     for chunk in _chunks(found):
@@ -67,7 +72,8 @@ def read(text: str) -> Reading:
         )
         | ({"unread"} if has_unread_words(text) else set())
         | ({"strange"} if has_strange_words(text) else set())
-        | ({"clipped"} if has_clipped_part(text) else set()),
+        | ({"clipped"} if has_clipped_part(text) else set())
+        | ({"amended"} if is_amended(text) else set()),
         words=tuple(token.word for token in found if not token.values("separator")),
     )
 

@@ -153,6 +153,8 @@ def _claims(
     loose = _pooled([reading for reading in texts if not reading.claims]).loose
     if any("clipped" in reading.marks for reading in speaking):
         raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
+    if any("amended" in reading.marks and _tells_of_contrast(reading) for reading in speaking):
+        raise Refusal("order_amended", [word for reading in speaking for word in reading.words])
     if speaking and all("strange" in reading.marks for reading in speaking):
         raise Refusal("unknown_words", [word for reading in speaking for word in reading.words])
     if speaking:
@@ -167,6 +169,10 @@ def _claims(
         claims = [_filled(claim, loose) for claim in named_scan.claims]
         return tuple(_refined(device, claims, scan)), "scan_text"
     return _by_body_part(device, loose, scan, part), "body_part"
+
+
+def _tells_of_contrast(reading: Reading) -> bool:
+    return any("enhanced" in claim.contrast for claim in reading.claims)
 
 
 def _by_body_part(device: str, loose: Claim, scan: Reading, part: Reading) -> tuple[Claim, ...]:

@@ -1,5 +1,10 @@
-"""Words beside an examination that change nothing about it: what may stand in a description unknown."""
+"""Words beside an examination that change nothing about it: what may stand in a description unknown.
 
+A title also holds remarks that name other examinations or parts: an earlier film it was compared with, the illness
+that is suspected, what was ordered first. They say nothing of what was done.
+"""
+
+import re
 from typing import Final
 
 # Words that name nothing examined: where no body part was recognised, only these may stand beside what was.
@@ -22,3 +27,23 @@ ENGLISH_FILLERS: Final = frozenset(_ENGLISH.split())
 
 # What may follow a part named by one character without making it another part (头外伤, but not 髋臼).
 REMARKS: Final = "血管|动脉|静脉|全程|全长|一站式|电影|特异期|特异性|肝胆期|外伤|损伤|挫伤|骨折|出血|积水|积液|炎|癌|瘤|肿瘤|肿块|肿物|占位|结节|囊肿|结石|感染|转移|梗|结核|发热|疼痛|痛|不适|晕|待查|查体|增厚|异常"
+
+_COMPARED: Final = re.compile(r"[(][^()]*(?:对比(?!剂)|比较|外院|前片|旧片|COMPARE|PRIOR)[^()]*[)]")
+_CLAUSE: Final = re.compile(r"[^ ,;。]+")
+_SUSPECTED: Final = re.compile(r"待[排查诊]|排除|除外|术后|病史|史$|[?]$")
+_AMENDED: Final = re.compile(r"原[开定拟单]|改[为行做成]|改(?:平扫|增强)|取消|拒绝|过敏|未[做行]")
+
+
+def without_comparison(text: str) -> str:
+    """Return a normalised text without what it says in brackets of other films."""
+    return _COMPARED.sub(" ", text)
+
+
+def without_suspicion(text: str) -> str:
+    """Return a normalised text without the clauses that name an illness or its history."""
+    return _CLAUSE.sub(lambda clause: "" if _SUSPECTED.search(clause[0]) else clause[0], text)
+
+
+def is_amended(text: str) -> bool:
+    """Say whether a normalised text tells that something else was ordered or wanted at first."""
+    return bool(_AMENDED.search(text))

@@ -25,6 +25,10 @@ UNMAPPED: Final[dict[str, tuple[str, str]]] = {
         "描述中有未识别的词,可能指另一部位或检查",
         "Unknown words may name another body part or examination",
     ),
+    "order_amended": (
+        "医嘱有改动,未能确认是否增强",
+        "The order was changed; whether a contrast agent was given is uncertain",
+    ),
     "body_part_only": (
         "除检查部位代码外无其他依据",
         "Nothing but BodyPartExamined speaks of the examination",

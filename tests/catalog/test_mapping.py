@@ -256,3 +256,24 @@ def test_what_narrows_an_enhanced_region_is_no_second_examination() -> None:
 def test_a_protocol_without_contrast_is_plain_however_contrast_is_abbreviated(said: str) -> None:
     mapping = study("MR", "Prostate MRI", protocol_names=(f"Prostate {said}",))
     assert codes(mapping) == ["MR18"]
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ("胸部CT平扫(与外院增强片对比)", ["CT07"]),
+        ("胸部CT增强(对比剂80ml)", ["CT09"]),
+        ("腰椎MR平扫 前列腺癌骨转移待排", ["MR08"]),
+        ("肝癌术后 胸部CT平扫", ["CT07"]),
+        ("胸部术后", []),
+    ],
+)
+def test_what_a_title_remarks_of_other_films_and_illnesses_is_no_examination(
+    description: str, found: list[str]
+) -> None:
+    assert codes(study("MR" if "MR" in description else "CT", description)) == found
+
+
+@pytest.mark.parametrize("amended", ["上腹部CT平扫 原开增强,碘过敏改平扫", "上腹部CT增强 取消增强"])
+def test_whether_a_changed_order_was_enhanced_is_left_to_a_curator(amended: str) -> None:
+    assert reason(study("CT", amended)) == "order_amended"
