@@ -31,7 +31,7 @@ REMARKS: Final = "血管|动脉|静脉|全程|全长|一站式|电影|特异期|
 _COMPARED: Final = re.compile(r"[(][^()]*(?:对比(?!剂)|比较|外院|前片|旧片|COMPARE|PRIOR)[^()]*[)]")
 _CLAUSE: Final = re.compile(r"[^ ,;。]+")
 _SUSPECTED: Final = re.compile(r"待[排查诊]|排除|除外|术后|病史|史$|[?]$")
-_AMENDED: Final = re.compile(r"原[开定拟单]|改[为行做成]|改(?:平扫|增强)|取消|拒绝|过敏|未[做行]")
+_AMENDED: Final = re.compile(r"原[开定拟单]|改[为行做成]|改(?:平扫|增强)|拒绝|过敏|未[做行]")
 
 
 def without_comparison(text: str) -> str:
