@@ -28,9 +28,11 @@ ENGLISH_FILLERS: Final = frozenset(_ENGLISH.split())
 # What may follow a part named by one character without making it another part (头外伤, but not 髋臼).
 REMARKS: Final = "血管|动脉|静脉|全程|全长|一站式|电影|特异期|特异性|肝胆期|外伤|损伤|挫伤|骨折|出血|积水|积液|炎|癌|瘤|肿瘤|肿块|肿物|占位|结节|囊肿|结石|感染|转移|梗|结核|发热|疼痛|痛|不适|晕|待查|查体|增厚|异常"
 
-_COMPARED: Final = re.compile(r"[(][^()]*(?:对比(?!剂)|比较|外院|前片|旧片|COMPARE|PRIOR)[^()]*[)]")
+_COMPARED: Final = re.compile(
+    r"[(](?![^()]*(?:会诊|读片|阅片))[^()]*(?:对比(?!剂)|比较|前片|旧片|COMPARE|PRIOR)[^()]*[)]"
+)
 _CLAUSE: Final = re.compile(r"[^ ,;。]+")
-_SUSPECTED: Final = re.compile(r"待[排查诊]|排除|除外|术后|病史|史$|[?]$")
+_SUSPECTED: Final = re.compile(r"待[排查诊]|排除|除外|术[前后]|病史|史$|[?]$")
 _AMENDED: Final = re.compile(r"原[开定拟单]|改[为行做成]|改(?:平扫|增强)|拒绝|过敏|未[做行]")
 
 

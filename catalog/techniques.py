@@ -89,7 +89,7 @@ LEXICON: Final[tuple[tuple[str, str], ...]] = (
     ),
     # What makes a study something else altogether
     (
-        "取消|未成功|失败|作废|未完成|中止|未做|退费|未检|引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
+        "会诊|读片|阅片|取消|未成功|失败|作废|未完成|中止|未做|退费|未检|引导下?|穿刺|活检|消融|介入|置管|BIOPSY|GUIDED|GUIDANCE|ABLATION|DRAINAGE|INTERVENTION|放疗定位|定位CT|CT定位扫描"
         "|放疗计划|模拟定位|SIMULATION|RT SIM|CT SIM|RT PLAN|PLANNING|TREATMENT PLAN|SBRT|PET CT|PET/CT|PET MR|PET/MR"
         "|PET|PETCT|SPECT CT|SPECT/CT|SPECT|ATTENUATION CORRECTION|CTAC|AC CT|骨扫描|CBCT|CONE BEAM|术中|INTRAOP"
         "|INTRAOPERATIVE|PHANTOM|模体|水模|质控扫描|QA TEST|尸检|POSTMORTEM",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from catalog import erasures
 from catalog.cli_people import IdNumber, IdType, Issuer, document_asked
-from catalog.console import HERE, DataDir
+from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -34,7 +34,11 @@ def erase(
     resume: Annotated[
         bool, typer.Option("--resume", help="继续未完成的删除 / finish what was begun")
     ] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="删除记录及进度 / erasures and their state")
+    ] = False,
     data_dir: DataDir = HERE,
+    json: AsJson = False,
 ) -> None:
     """依法删除一个人或一份检查;不加 --confirm 只试运行。 Erase a person or a study by law; a dry run unless confirmed.
 
@@ -44,6 +48,10 @@ def erase(
 
     例 / example:  huren erase --study 2.25.1001 --basis 个人信息保护法第四十七条 --confirm 2
     """
+    if listing:
+        with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+            show(erasures.listed(session, limit=1000), as_json=json)
+        return
     with open_workplace(data_dir, s3=True) as place:
         if not resume:
             scope_of = _scope(place.catalogue, study, id_type, id_number, issuer)

@@ -265,6 +265,9 @@ def test_a_protocol_without_contrast_is_plain_however_contrast_is_abbreviated(sa
         ("胸部CT增强(对比剂80ml)", ["CT09"]),
         ("腰椎MR平扫 前列腺癌骨转移待排", ["MR08"]),
         ("肝癌术后 胸部CT平扫", ["CT07"]),
+        ("胸部CT平扫 腰椎骨折术前", ["CT07"]),
+        ("胸部CT会诊 外院片读片", []),
+        ("胸部CT平扫(与前片对比,会诊)", []),
     ],
 )
 def test_what_a_title_remarks_of_other_films_and_illnesses_is_no_examination(

@@ -1,6 +1,7 @@
 """Every step of a curator can be done by `huren` and by HTTP."""
 
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 from typer.main import get_command
@@ -10,6 +11,8 @@ from catalog.cli_people import people_app
 from catalog.cli_qc import qc
 from catalog.cli_quality import quality
 from catalog.cli_reports import reports
+from catalog.cli_withdrawal import withdraw
+from dicom_node.cli_erase import erase
 from exchange.auth import ACCESS
 
 GROUPS: dict[str, Any] = {
@@ -56,6 +59,13 @@ STEPS = {
     "reports unmapped": ("GET", f"{CODES}/laboratory-codes"),
     "reports remap": ("POST", f"{CODES}/laboratory-codes/remap"),
 }
+SINGLE = {
+    (withdraw, ""): ("POST", f"{CODES}/studies/withdraw"),
+    (withdraw, "restore"): ("POST", f"{CODES}/studies/restore"),
+    (erase, ""): ("POST", "/v1/admin/erasures/plan"),
+    (erase, "confirm"): ("POST", "/v1/admin/erasures"),
+    (erase, "listing"): ("GET", "/v1/admin/erasures"),
+}
 # Studies are read page by page, by programs; one version is `items list --version`.
 BY_HTTP_ALONE = {("GET", "/v1/admin/studies"), ("GET", "/v1/admin/item-lists/{version}")}
 
@@ -72,5 +82,7 @@ def test_every_command_of_a_curator_has_its_route_and_every_route_its_command() 
     there = {each for name, group in GROUPS.items() for each in commands(name, get_command(group))}
     assert set(STEPS) == there
     routes = {route for route, roles in ACCESS.items() if "curator" in roles and "/admin/" in route[1]}
-    assert routes - BY_HTTP_ALONE == {route for route in STEPS.values() if "/admin/" in route[1]}
-    assert all("curator" in ACCESS[route] for route in STEPS.values())
+    steps = [*STEPS.values(), *SINGLE.values()]
+    assert routes - BY_HTTP_ALONE == {route for route in steps if "/admin/" in route[1]}
+    assert all("curator" in ACCESS[route] for route in steps)
+    assert all(option in signature(command).parameters for command, option in SINGLE if option)

@@ -60,7 +60,7 @@ def lists_with(service: Service, seen: dict[str, str]) -> set[str]:
     """Return every address without a parameter that any role may read and that says one of these texts."""
     told = set()
     for (method, path), roles in ACCESS.items():
-        if method == "GET" and "{" not in path:
+        if method == "GET" and "{" not in path and path != "/openapi.json":  # whose examples use such words
             for role in roles:
                 answer = service.call(method, path, role=role, hospital="B")
                 if any(text in answer.text for text in seen.values()):
@@ -104,7 +104,7 @@ def test_a_curator_rules_on_him_only_where_somebody_who_shares_may_be_meant(serv
     assert service.call("GET", "/v1/admin/studies", role="curator").text.count("X1") == 0
     body = {**OTHER, "shared": False}
     service.call("POST", "/v1/patients/sharing", role="curator", json=body)
-    assert queue(service) == {"numbers": [], "studies": []}
+    assert queue(service) == {"numbers": [], "studies": [], "reports": []}
 
 
 def test_whoever_is_merged_with_him_is_hidden_with_him_though_he_himself_never_wished_it(
