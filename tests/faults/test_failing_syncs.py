@@ -1,4 +1,4 @@
-"""Each of the first twenty syncs fails once: the answer is never Success, and the file never written again."""
+"""D5: each of the first twenty syncs fails once: the answer is never Success, and the file never written again."""
 
 import itertools
 import random
