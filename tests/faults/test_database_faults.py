@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from tests.faults.tcp_proxy import TCPProxy, Trouble, open_tcp_proxy
 from tests.flow.harbour import NOW
 
 RECOVERY_SECONDS = 10.0
+LOCK_SECONDS = 10.0  # the engine gives up after five
+SILENT_SECONDS = 30
 CONNECT_SECONDS = 6.0  # the engine gives up after two
 
 
@@ -108,6 +111,38 @@ def test_a_statement_that_does_not_end_is_given_up(database_url: str) -> None:
     with pytest.raises(DatabaseDown), transaction(engine) as session:
         session.execute(text("select pg_sleep(5)"))
     engine.dispose()
+
+
+def test_a_lock_that_is_not_given_back_is_given_up(database_url: str) -> None:
+    engine = open_engine(database_url)
+    lock = text("select pg_advisory_xact_lock(1)")
+    with transaction(engine) as holder:
+        holder.execute(lock)
+        began = time.monotonic()
+        with pytest.raises(DatabaseDown), transaction(engine) as session:
+            session.execute(lock)
+        assert time.monotonic() - began < LOCK_SECONDS
+    engine.dispose()
+
+
+def test_a_connection_whose_other_end_is_gone_is_noticed_by_the_kernel(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is not None
+        with socket.socket(fileno=os.dup(connection.connection.driver_connection.fileno())) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unanswered_ms = (
+                sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+    engine.dispose()
+    assert idle + interval * count <= SILENT_SECONDS
+    assert 0 < unanswered_ms <= SILENT_SECONDS * 1000
 
 
 def close(served: Served, record: RunRecord) -> None:
