@@ -1,4 +1,4 @@
-"""Right title and wrong certificate, right certificate and wrong title, and all the rest: every cell says who gets in."""
+"""Right title and wrong certificate, right certificate and wrong title, and all the rest: every cell says who gets in (N10)."""
 
 import itertools
 import os

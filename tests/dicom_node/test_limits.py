@@ -1,4 +1,4 @@
-"""Slow, silent and crowding peers are bounded, and never stand in the way of a good one."""
+"""Slow, silent and crowding peers are bounded, and never stand in the way of a good one (N13 among them)."""
 
 import os
 import resource

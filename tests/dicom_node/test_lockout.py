@@ -1,4 +1,4 @@
-"""Guessing titles leads nowhere: an address that tries too often is shut out, and those who belong are not."""
+"""Guessing titles leads nowhere: an address that tries too often is shut out, and those who belong are not (N10)."""
 
 import json
 import threading

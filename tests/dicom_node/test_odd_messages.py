@@ -87,7 +87,7 @@ def test_a_data_set_with_another_uid_than_its_command_is_kept_as_it_came(node: R
     assert [member.SOPInstanceUID for member in node.members()] == ["1.2.3"]
 
 
-@pytest.mark.parametrize("cut", range(0, len(request_pdu()), 24))
+@pytest.mark.parametrize("cut", range(0, len(request_pdu()), 12))
 def test_a_request_cut_anywhere_and_said_to_be_whole_is_aborted_or_refused(
     node: RunningNode, cut: int
 ) -> None:

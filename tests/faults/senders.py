@@ -4,7 +4,6 @@ import itertools
 import os
 import random
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from dicom_node.part10 import encode_file_meta
 from dicom_node.pdu import RELEASE_REQUEST
 from tests.dicom_node.raw_peer import RawPeer
+from tests.faults.at_work import AtWork
 from tests.faults.history import BROKEN, History
 from tests.packs import CT, EXPLICIT, ct, element
 
@@ -43,28 +43,22 @@ class Supply:
         return head + element(_PIXELS, b"OW", self._chance.randbytes(size))
 
 
-class Sender(threading.Thread):
+class Sender(AtWork):
     """A sender until `end`; what was not answered is sent again half the time, as devices do."""
 
     def __init__(self, number: int, port: int, history: History, chance: random.Random) -> None:
-        super().__init__(name=f"sender-{number}", daemon=True)
+        super().__init__()
         self.port = port
         self.history = history
         self.chance = random.Random(chance.random())
         self.supply = Supply(number, self.chance)
         self.unanswered: tuple[str, bytes] | None = None
-        self._over = threading.Event()
 
-    def end(self) -> None:
-        """Stop after what is under way."""
-        self._over.set()
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._associate()
-            except BROKEN:
-                time.sleep(0.01)  # it is down, or going down
+    def turn(self) -> None:
+        try:
+            self._associate()
+        except BROKEN:
+            time.sleep(0.01)  # it is down, or going down
 
     def _associate(self) -> None:
         with RawPeer(self.port) as peer:
@@ -72,7 +66,7 @@ class Sender(threading.Thread):
             again, self.unanswered = self.unanswered, None
             study = itertools.islice(self.supply.study(), _PER_ASSOCIATION)
             for uid, data in itertools.chain([again] if again else [], study):
-                if self._over.is_set():
+                if self.over.is_set():
                     break
                 if self.chance.random() < 0.5:
                     self.unanswered = uid, data

@@ -1,12 +1,12 @@
-"""PostgreSQL killed and cut off under load: what is received is acknowledged all the same, and catalogued later."""
+"""D9: PostgreSQL killed and cut off under load: what is received is acknowledged all the same, and catalogued later."""
 
-import itertools
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,133 +14,80 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from catalog.context import Catalogue
 from catalog.db import open_engine, ping, transaction
 from catalog.embedded import Embedded
 from catalog.errors import DatabaseDown
 from catalog.objects import ObjectStore
-from dicom_node.ship import Shipper
-from dicom_node.spool import Spool
 from tests.city import City, open_catalogue, prepare
-from tests.dicom_node.raw_peer import RawPeer, wait_until
-from tests.faults.closing import closing_check
-from tests.faults.history import History
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
-from tests.faults.senders import Supply
+from tests.faults.served import Served, serving
 from tests.faults.tcp_proxy import TCPProxy, Trouble, open_tcp_proxy
-from tests.faults.victim import Victim, receive
-from tests.flow.harbour import FAST, NOW, running
+from tests.flow.harbour import NOW
 
 RECOVERY_SECONDS = 10.0
+LOCK_SECONDS = 10.0  # the engine gives up after five
+SILENT_SECONDS = 30
 CONNECT_SECONDS = 6.0  # the engine gives up after two
 
 
 @dataclass
-class Served:
-    """A spool being filled and shipped, with a database of its own behind a proxy."""
+class Behind:
+    """A node served by a database of its own, which can be killed, behind a proxy, which can cut it off."""
 
-    spool: Spool
-    store: ObjectStore
-    catalogue: Catalogue
-    shipper: Shipper
+    served: Served
     embedded: Embedded
     proxy: TCPProxy
-    sender: "storing"
-    history: History
-    recoveries: list[float] = field(default_factory=list)
-
-    def goes_on(self, more: int = 20) -> None:
-        """Wait until so many more instances were acknowledged."""
-        before = len(self.history.acknowledged)
-        wait_until(lambda: len(self.history.acknowledged) >= before + more)
-
-    def recovers(self) -> None:
-        """Wait until packs are registered again, and note how long that took."""
-        began, before = time.monotonic(), self.shipper.counters().get("shipped", 0)
-        wait_until(lambda: self.shipper.counters().get("shipped", 0) > before, 2 * RECOVERY_SECONDS)
-        self.recoveries.append(time.monotonic() - began)
 
 
 @pytest.fixture
-def served(tmp_path: Path, embedded: Embedded, s3_store: ObjectStore, record: RunRecord) -> Iterator[Served]:
+def behind(tmp_path: Path, embedded: Embedded, s3_store: ObjectStore, record: RunRecord) -> Iterator[Behind]:
     with Embedded(tmp_path / "own", own=True, s3=False) as own:
         url = make_url(own.services.database_url)
         with open_tcp_proxy((str(url.host), int(url.port or 0))) as proxy:
-            behind = url.set(port=proxy.port).render_as_string(hide_password=False)
-            catalogue = open_catalogue(behind, tmp_path / "keys", lambda: NOW)
+            address = url.set(port=proxy.port).render_as_string(hide_password=False)
+            catalogue = open_catalogue(address, tmp_path / "keys", lambda: NOW)
             prepare(catalogue.engine)
             City(catalogue).hospital("H-A")
             assert embedded.services.s3 is not None
             access = replace(embedded.services.s3, bucket=f"database-{uuid4().hex}")
-            with ObjectStore(access) as store, Victim(receive, tmp_path, {}) as node:
-                store.ensure_bucket()
-                spool, history = Spool(tmp_path / "spool", low_water_bytes=0), History()
-                shipper = Shipper(spool, store, catalogue, FAST)
-                with running(shipper), storing(node.said, history, record) as sender:
-                    yield Served(spool, store, catalogue, shipper, own, proxy, sender, history)
+            with ObjectStore(access) as store, serving(tmp_path, store, catalogue, record) as served:
+                yield Behind(served, own, proxy)
             catalogue.engine.dispose()
-
-
-class storing:
-    """A sender that stores a few instances per association, until the context or `end` ends it."""
-
-    def __init__(self, port: int, history: History, record: RunRecord) -> None:
-        self._port, self._history = port, history
-        self._supply = Supply(1, record.chance)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._store, daemon=True)
-
-    def __enter__(self) -> "storing":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Store no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _store(self) -> None:
-        while not self._over.wait(0.1):
-            with RawPeer(self._port) as peer:
-                peer.associate()
-                for uid, data in itertools.islice(self._supply.study(), 10):
-                    self._history.store(peer, uid, data)
 
 
 @pytest.mark.alone
 def test_kills_of_the_database_stop_no_sender_and_shipping_recovers_in_ten_seconds(
-    served: Served, record: RunRecord
+    behind: Behind, record: RunRecord
 ) -> None:
+    served = behind.served
     served.goes_on()
     for _ in range(kills := scaled(5, 100)):
-        served.recovers()
-        os.kill(served.embedded.pids["postgres"], signal.SIGKILL)
+        served.recovers(2 * RECOVERY_SECONDS)
+        os.kill(behind.embedded.pids["postgres"], signal.SIGKILL)
         served.goes_on()
-        served.embedded.check()
-        served.recovers()
+        behind.embedded.check()
+        served.recovers(2 * RECOVERY_SECONDS)
         record.progress(kills=kills, longest_recovery=max(served.recoveries))
     close(served, record)
 
 
 @pytest.mark.alone
 def test_a_database_that_is_cut_off_or_swallows_everything_stops_no_sender(
-    served: Served, record: RunRecord
+    behind: Behind, record: RunRecord
 ) -> None:
+    served, proxy = behind.served, behind.proxy
     served.goes_on()
     for _ in range(cuts := scaled(3, 30)):
-        served.recovers()
-        served.proxy.cut_all("RST")
+        served.recovers(2 * RECOVERY_SECONDS)
+        proxy.cut_all("RST")
         served.goes_on()
-        served.recovers()
-        served.proxy.trouble = Trouble(swallow=True)
+        served.recovers(2 * RECOVERY_SECONDS)
+        proxy.trouble = Trouble(swallow=True)
         served.goes_on(50)
-        served.proxy.trouble = Trouble()
-        served.proxy.cut_all("FIN")
-        served.recovers()
+        proxy.trouble = Trouble()
+        proxy.cut_all("FIN")
+        served.recovers(2 * RECOVERY_SECONDS)
         record.progress(cuts=cuts, longest_recovery=max(served.recoveries))
     close(served, record)
 
@@ -166,8 +113,38 @@ def test_a_statement_that_does_not_end_is_given_up(database_url: str) -> None:
     engine.dispose()
 
 
+def test_a_lock_that_is_not_given_back_is_given_up(database_url: str) -> None:
+    engine = open_engine(database_url)
+    lock = text("select pg_advisory_xact_lock(1)")
+    with transaction(engine) as holder:
+        holder.execute(lock)
+        began = time.monotonic()
+        with pytest.raises(DatabaseDown), transaction(engine) as session:
+            session.execute(lock)
+        assert time.monotonic() - began < LOCK_SECONDS
+    engine.dispose()
+
+
+def test_a_connection_whose_other_end_is_gone_is_noticed_by_the_kernel(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is not None
+        with socket.socket(fileno=os.dup(connection.connection.driver_connection.fileno())) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unanswered_ms = (
+                sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+    engine.dispose()
+    assert idle + interval * count <= SILENT_SECONDS
+    assert 0 < unanswered_ms <= SILENT_SECONDS * 1000
+
+
 def close(served: Served, record: RunRecord) -> None:
-    served.sender.end()
-    closing_check(served, served.history, record)
+    served.close(record)
     assert max(served.recoveries) < RECOVERY_SECONDS
-    assert served.spool.quarantined() == []

@@ -1,4 +1,4 @@
-"""Each of the first twenty syncs fails once: the answer is never Success, and the file never written again."""
+"""D5: each of the first twenty syncs fails once: the answer is never Success, and the file never written again."""
 
 import itertools
 import random
@@ -45,16 +45,21 @@ def test_none_of_twenty_data_syncs_that_fail_is_answered_with_success(
 def test_none_of_twenty_syncs_of_files_and_names_that_fail_costs_what_was_acknowledged(
     tmp_path: Path, strace: str, record: RunRecord
 ) -> None:
-    refused = 0
+    refused = given_up = 0
     for nth in range(1, SYNCS + 1):
         root = tmp_path / str(nth)
         statuses, history = store_with(
             root, Injection("fsync", nth, FAILING), strace, instances=6, pack_limit_bytes=2000
         )
         assert set(statuses) <= {0, 0xA700}
-        assert written_to(root, "EIO") != []
+        failed = written_to(root, "EIO")
+        assert failed != []
+        packs = set(failed) - {folder.name for folder in root.rglob("*") if folder.is_dir()}
+        assert packs <= set(aside(root))  # a seal that failed is no seal
+        given_up += len(packs)
         refused += statuses.count(0xA700)
         check_kept(root, history)
+    assert given_up >= 3
     assert 3 <= refused <= SYNCS  # the name of each new pack is synced before anything is promised of it
     record.note(syncs=SYNCS, refused=refused, lies=0)
 

@@ -1,10 +1,9 @@
-"""The spool's volume runs out of bytes and of inodes: refused with 0xA700, and taken again once there is room."""
+"""D4: the spool's volume runs out of bytes and of inodes: refused with 0xA700, and taken again once there is room."""
 
-import os
 import random
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,35 +14,11 @@ from tests.dicom_node.raw_peer import RawPeer, wait_until
 from tests.faults.history import History, kept_in
 from tests.faults.run_record import RunRecord
 from tests.faults.victim import Victim, receive
+from tests.faults.volumes import no_bytes, no_inodes
 
 CYCLES = 25
 OUT_OF_RESOURCES = 0xA700
 VOLUME_MIB, INODES = 24, 100
-
-
-@contextmanager
-def no_bytes(volume: Path) -> Iterator[None]:
-    """Fill the volume to its last byte."""
-    ballast = volume / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        free = os.statvfs(volume)
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
-        yield
-    ballast.unlink()
-
-
-@contextmanager
-def no_inodes(volume: Path) -> Iterator[None]:
-    """Use up the inodes of the volume."""
-    folder = volume / "ballast"
-    folder.mkdir()
-    made = [folder / str(number) for number in range(os.statvfs(volume).f_favail)]
-    for path in made:
-        path.touch()
-    yield
-    for path in made:
-        path.unlink()
-    folder.rmdir()
 
 
 @pytest.mark.parametrize("fill", [no_bytes, no_inodes])

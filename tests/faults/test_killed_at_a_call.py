@@ -1,4 +1,4 @@
-"""Killed at every system call that changes anything, one after the other, until there is none left to be killed at."""
+"""D2: killed at every system call that changes anything, one after the other, until there is none left to be killed at."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Packs that never work: each is tried five times, later each time, and put aside; no other waits for them."""
+"""D17: packs that never work: each is tried five times, later each time, and put aside; no other waits for them."""
 
 import time
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from tests.dicom_node.raw_peer import wait_until
 from tests.faults.closing import closing_check
 from tests.faults.history import History
 from tests.faults.run_record import RunRecord
-from tests.faults.scale import scaled
 from tests.flow.harbour import Harbour, reasons, running
-from tests.packs import ct, receive
+from tests.packs import Sent, ct, receive
 
 SETTINGS = ShipSettings(first_delay_seconds=0.05, longest_delay_seconds=0.5, poll_seconds=0.02)
-INSTANCES = 10
+POISONED, INSTANCES = 100, 99  # packs of one that never works, each before one of so many that do: 10,000
+FIRST = 1000
 DELAY_SECONDS = 1.0
 
 
@@ -27,21 +27,17 @@ DELAY_SECONDS = 1.0
 def test_packs_that_never_work_are_put_aside_and_delay_no_other_by_a_second(
     harbour: Harbour, record: RunRecord
 ) -> None:
-    packs, every, history = scaled(40, 1_000), 10, History()
+    history = History()
     shipper = Shipper(harbour.spool, harbour.store, harbour.catalogue, SETTINGS)
     with running(shipper), poisonous(harbour):
-        alone = max(seconds_to_ship(harbour, history, number, poison=False) for number in range(20))
-        beside = [
-            seconds_to_ship(harbour, history, 1000 + number, poison=number % every == 0)
-            for number in range(packs)
-        ]
-        poisoned = len(range(0, packs, every))
-        wait_until(lambda: len(harbour.spool.quarantined()) == poisoned, 60)
+        alone = max(seconds_to_ship(harbour, history, number, poison=False) for number in range(10))
+        beside = [seconds_to_ship(harbour, history, 1000 + number, poison=True) for number in range(POISONED)]
+        wait_until(lambda: len(harbour.spool.quarantined()) == POISONED, 60)
         closing_check(harbour, history, record)
     assert max(beside) < alone + DELAY_SECONDS
-    assert reasons(harbour.spool) == ["internal_error"] * poisoned
-    assert shipper.counters()["retries"] == poisoned * SETTINGS.tries
-    record.note(packs=packs, poisoned=poisoned, longest_alone=alone, longest_beside=max(beside))
+    assert reasons(harbour.spool) == ["internal_error"] * POISONED
+    assert shipper.counters()["retries"] == POISONED * SETTINGS.tries
+    record.note(poisoned=POISONED, longest_alone=alone, longest_beside=max(beside))
 
 
 @contextmanager
@@ -64,7 +60,7 @@ def seconds_to_ship(harbour: Harbour, history: History, number: int, *, poison: 
     if poison:
         receive(harbour.spool, [ct(f"2.25.{500_000 + number}", 1, PatientName="POISON")])
     study = f"2.25.{100_000 + number}"
-    sent = [ct(study, instance) for instance in range(INSTANCES)]
+    sent = many(study, INSTANCES)
     for one in sent:
         history.send(one.SOPInstanceUID, one.data)
     receive(harbour.spool, sent)
@@ -73,6 +69,20 @@ def seconds_to_ship(harbour: Harbour, history: History, number: int, *, poison: 
         history.answer(one.SOPInstanceUID, 0)
     wait_until(lambda: is_there(harbour, study), 30)
     return time.monotonic() - began
+
+
+def many(study: str, count: int) -> list[Sent]:
+    """Instances of one study that differ in their UID alone: ten thousand are made at once."""
+    first = ct(study, FIRST)
+    return [
+        Sent(
+            first.SOPClassUID,
+            f"{study}.1.{number}",
+            first.TransferSyntaxUID,
+            first.data.replace(b".1.%d" % FIRST, b".1.%d" % number),
+        )
+        for number in range(FIRST, FIRST + count)
+    ]
 
 
 def is_there(harbour: Harbour, study: str) -> bool:

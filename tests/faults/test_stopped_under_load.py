@@ -1,4 +1,4 @@
-"""SIGTERM while senders store without a pause: in time, cleanly, and nothing acknowledged is lost."""
+"""D16: SIGTERM while senders store without a pause: in time, cleanly, and nothing acknowledged is lost."""
 
 import random
 import threading

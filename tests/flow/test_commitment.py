@@ -1,4 +1,4 @@
-"""Storage commitment as a modality asks for it: answered from catalogue and store, never from hope (PS3.4 Annex J)."""
+"""D19: storage commitment as a modality asks for it: answered from catalogue and store, never from hope (PS3.4 Annex J)."""
 
 from pathlib import Path
 
