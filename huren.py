@@ -30,6 +30,8 @@ ELSEWHERE: Final = {
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
+    "client": "exchange.cli_clients:client",
+    "revoke": "exchange.cli_clients:revoke",
     "savings": "catalog.cli_money:savings_app",
     "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
+import catalog.tables_access  # noqa: F401 - a notice may refer to a grant
 from catalog.tables_base import NOW, Base
 
 
@@ -49,14 +50,21 @@ class IdentityEvent(Base):
 
 
 class Notice(Base):
-    """News for a hospital about a result on which one of its decisions relies."""
+    """News for a hospital about a result on which one of its decisions relies, or about an emergency access.
+
+    The latter (`grant_id`) is for its privacy reviewer.
+    """
 
     __tablename__ = "notice"
-    __table_args__ = (Index("ix_notice_hospital_id", "hospital_id", "id"),)
+    __table_args__ = (
+        CheckConstraint("(grant_id is null) = (decision_id is not null)", name="cause"),
+        Index("ix_notice_hospital_id", "hospital_id", "id"),
+    )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
-    decision_id: Mapped[int] = mapped_column(ForeignKey("decision.id"))
-    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
+    decision_id: Mapped[int | None] = mapped_column(ForeignKey("decision.id"))
+    result_id: Mapped[int | None] = mapped_column(ForeignKey("result.id"))
+    grant_id: Mapped[int | None] = mapped_column(ForeignKey("access_grant.id"))
     kind: Mapped[str]
     created_at: Mapped[datetime]
     read_at: Mapped[datetime | None]

@@ -8,13 +8,16 @@ from fastapi import FastAPI
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
+from catalog.revocations import Revocations
 from exchange import (
     admin,
     checks,
+    clients,
     fhir,
     health,
     items,
     notices,
+    oauth,
     patients,
     people,
     problems,
@@ -28,6 +31,9 @@ from exchange import (
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
+from exchange.description import describe
+from exchange.gate import Gate
+from exchange.issuers import Issuers
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
@@ -43,18 +49,23 @@ def create_app(
     store: ObjectStore | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
+    gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
     deadline = Deadline(settings.check_seconds, settings.check_threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         health_probes.start()
+        gate.start()
         yield
+        gate.stop()
         health_probes.stop()
         deadline.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
     app.state.token_key = token_key
+    app.state.gate = gate
+    app.state.settings = settings
     app.state.store = store
     app.state.deadline = deadline
     app.state.health = health_probes
@@ -73,10 +84,13 @@ def create_app(
         qc,
         quality,
         people,
+        oauth,
+        clients,
         health,
     ):
         app.include_router(part.router)
     problems.install(app)
+    describe(app)
     larger = {"/fhir": settings.fhir_body_limit_bytes}
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     if missing := unlisted_routes(app):

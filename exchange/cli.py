@@ -37,7 +37,7 @@ def api(
 
     例 / example:  huren api --data-dir var --http-port 8080
     """
-    settings = ExchangeSettings()
+    settings = ExchangeSettings() if port is None else ExchangeSettings(http_port=port)
     with open_workplace(data_dir, s3=True) as place, place.open_store(workers=16) as store:
         app = create_app(
             place.catalogue,
@@ -50,7 +50,7 @@ def api(
         uvicorn.run(
             app,
             host=host or settings.http_host,
-            port=settings.http_port if port is None else port,
+            port=settings.http_port,
             log_config=None,
             access_log=False,
             server_header=False,
