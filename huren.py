@@ -30,6 +30,7 @@ ELSEWHERE: Final = {
     "send": "dicom_node.cli_send:send",
     "check": "exchange.cli:check",
     "token": "exchange.cli:token",
+    "account": "exchange.cli_accounts:account",
     "client": "exchange.cli_clients:client",
     "revoke": "exchange.cli_clients:revoke",
     "savings": "catalog.cli_money:savings_app",

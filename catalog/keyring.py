@@ -17,6 +17,8 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, NotFound
 from catalog.tables import Person
+from catalog.tables_access import Account
+from catalog.totp import SEALED_AS
 from catalog.vault import KEY_ID_BYTES, KeyPair, KeyRing, new_key_name
 
 _LOCK: Final = 0x4B_45_59_53
@@ -72,6 +74,7 @@ def rehash(catalogue: Catalogue, on_progress: Callable[[int, int], None] = lambd
     must look at them. Raises IntegrityFault where a key is missing.
     """
     current = bytes.fromhex(catalogue.vault.ring.current)
+    _rehash_accounts(catalogue, current)
     with transaction(catalogue.engine) as session:
         total = session.scalar(select(func.count()).select_from(Person).where(_behind(current))) or 0
     done, after, left = 0, 0, []
@@ -91,8 +94,7 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
         ring = catalogue.vault.ring
         if name not in ring.keys:
             raise NotFound("没有该密钥", "No such key", code="unknown_key")
-        query = select(Person.id).where(_KEY.is_not_distinct_from(bytes.fromhex(name))).limit(1)
-        if name == ring.current or session.scalars(query).first() is not None:
+        if name == ring.current or _in_use(session, bytes.fromhex(name)):
             raise Conflict(
                 "该密钥仍在使用,请先运行 huren keys rehash",
                 "The key is still in use; run `huren keys rehash` first",
@@ -105,7 +107,27 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
 
 
 _KEY: Final[ColumnElement[bytes]] = func.substring(Person.number_cipher, 1, KEY_ID_BYTES, type_=LargeBinary)
+_ACCOUNT_KEY: Final[ColumnElement[bytes]] = func.substring(
+    Account.totp_cipher, 1, KEY_ID_BYTES, type_=LargeBinary
+)
 _PEOPLE_BY_KEY: Final = select(_KEY, func.count()).group_by(_KEY)
+
+
+def _in_use(session: Session, key: bytes) -> bool:
+    """Say whether a person's number or an account's second factor still has a key."""
+    person = select(Person.id).where(_KEY.is_not_distinct_from(key)).limit(1)
+    account = select(Account.id).where(_ACCOUNT_KEY.is_not_distinct_from(key)).limit(1)
+    return session.scalars(person).first() is not None or session.scalars(account).first() is not None
+
+
+def _rehash_accounts(catalogue: Catalogue, current: bytes) -> None:
+    """Seal the second factors of accounts, which are few, under the current key."""
+    with transaction(catalogue.engine) as session:
+        share(session)
+        behind = Account.totp_cipher.is_not(None) & _ACCOUNT_KEY.is_distinct_from(current)
+        for account in session.scalars(select(Account).where(behind).with_for_update()):
+            secret = catalogue.vault.open(SEALED_AS, account.totp_cipher or b"")
+            account.totp_cipher = catalogue.vault.seal(SEALED_AS, secret)
 
 
 def _behind(current: bytes) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
 from exchange import (
     admin,
+    break_glass,
     checks,
     clients,
     fhir,
@@ -27,6 +28,7 @@ from exchange import (
     reports,
     reviews,
     savings,
+    session,
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
@@ -84,8 +86,10 @@ def create_app(
         qc,
         quality,
         people,
+        break_glass,
         oauth,
         clients,
+        session,
         health,
     ):
         app.include_router(part.router)

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import NotAllowed
+from exchange import cookies
 from exchange.gate import Gate
 from exchange.problems import Unauthenticated
 from exchange.tokens import ROLES
@@ -35,6 +36,8 @@ _SYSTEM: Final = frozenset({"hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
 _CURATOR: Final = frozenset({"curator"})
 _FIGURES: Final = frozenset({"regulator", "auditor"})
+_DOCTOR: Final = frozenset({"doctor"})
+_REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is its privacy reviewer
 _OPERATOR: Final = frozenset({"operator"})
 _NONE: Final = DISCLOSES_NOTHING
 
@@ -44,8 +47,16 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/checks/{check_id}/decisions"): Rule(_CARE, "checks.write", "decision.", (404, 409, 410)),
     ("POST", "/v1/patients"): Rule(_SYSTEM, "patients.write", "patient.register", (404, 409)),
     ("POST", "/v1/patients/sharing"): Rule(_SYSTEM | _CURATOR, "patients.write", "sharing.", (404, 409)),
-    ("GET", "/v1/notices"): Rule(_CARE, "notices.read", "notices.list", (404,)),
-    ("POST", "/v1/notices/{notice_id}/read"): Rule(_CARE, "notices.write", "notices.read", (404,)),
+    ("GET", "/v1/notices"): Rule(_CARE | _REVIEWER, "notices.read", "notices.list", (404,)),
+    ("POST", "/v1/notices/{notice_id}/read"): Rule(
+        _CARE | _REVIEWER, "notices.write", "notices.read", (404,)
+    ),
+    ("POST", "/v1/break-glass"): Rule(_DOCTOR, "break_glass.write", "break_glass.open", (404,)),
+    ("POST", "/v1/break-glass/{grant_id}/end"): Rule(_DOCTOR, "break_glass.write", "break_glass.end", (404,)),
+    ("GET", "/v1/admin/break-glass"): Rule(_REVIEWER, "break_glass.review", "break_glass.list"),
+    ("POST", "/v1/admin/break-glass/{grant_id}/review"): Rule(
+        _REVIEWER, "break_glass.review", "break_glass.review", (404, 409)
+    ),
     ("POST", "/v1/studies/withdraw"): Rule(_SYSTEM, "studies.write", "study.withdraw", (404, 409)),
     ("POST", "/v1/studies/restore"): Rule(_SYSTEM, "studies.write", "study.restore", (404, 409)),
     ("GET", "/v1/reports/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
@@ -57,6 +68,11 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
         _SYSTEM, "reports.write", "report.receive", (404, 409, 412, 502)
     ),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
+    ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
+    ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
+    ("POST", "/v1/session/password"): Rule(_EVERY_ROLE, "session.own", "account.password", (429,)),
+    ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),
+    ("POST", "/v1/session/totp/confirm"): Rule(_EVERY_ROLE, "session.own", "account.totp", (409, 429)),
     ("GET", "/v1/items"): Rule(_EVERY_ROLE, "lists.read", _NONE, (404,)),
     ("GET", "/v1/reasons"): Rule(_EVERY_ROLE, "lists.read", _NONE),
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
@@ -119,6 +135,8 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): Rule(frozenset(), "", _NONE),
     ("GET", "/readyz"): Rule(frozenset(), "", _NONE, (503,)),
     ("GET", "/metrics"): Rule(frozenset(), "", _NONE),
+    ("POST", "/v1/session"): Rule(frozenset(), "", "session.sign_in", (403, 429, 503)),
+    ("POST", "/v1/session/first"): Rule(frozenset(), "", "session.first", (403, 429, 503)),
     ("POST", "/oauth2/token"): Rule(frozenset(), "", "token.issue", (400, 401, 503)),
     ("GET", "/.well-known/jwks.json"): Rule(frozenset(), "", _NONE),
     ("GET", "/.well-known/oauth-authorization-server"): Rule(frozenset(), "", _NONE),
@@ -132,11 +150,15 @@ def scopes_of(role: str) -> frozenset[str]:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Return who calls, if the token is good and its role and scopes are those of this route.
+    """Return who calls, if token or session is good and role and scopes are those of this route.
 
-    Raises Unauthenticated without a good token, NotAllowed for another role or scope.
+    Raises Unauthenticated without either, NotAllowed for another role or scope, or without the CSRF token.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme and (cookie := cookies.given(request)):
+        found = await run_in_threadpool(cookies.signed_in, request, cookie)
+        _require(found.caller, ACCESS.get((request.method, request.scope["route"].path)))
+        return found.caller
     if scheme.lower() != "bearer" or not (token := token.strip()):
         raise Unauthenticated("missing")
     gate: Gate = request.app.state.gate

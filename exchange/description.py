@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from exchange.auth import ACCESS, PUBLIC, Rule
+from exchange.cookies import COOKIE
 from exchange.outcomes import FHIR_JSON
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -69,12 +70,15 @@ def _described(app: FastAPI) -> dict[str, Any]:
     told = get_openapi(title=app.title, version=app.version, routes=app.routes)
     components = told.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = _PROBLEM
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+    }
     for path, operations in told["paths"].items():
         for name, operation in operations.items():
             key = (name.upper(), path)
             rule = ACCESS.get(key) or PUBLIC[key]
-            operation["security"] = [{"bearer": [rule.scope]}] if key in ACCESS else []
+            operation["security"] = [{"bearer": [rule.scope]}, {"session": []}] if key in ACCESS else []
             _put_errors(operation, path, errors_of(*key, rule, operation))
     return told
 

@@ -2,6 +2,7 @@
 
 import http.client
 import time
+from contextlib import closing
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -45,10 +46,10 @@ def fetch_json(url: str) -> Any:
     connection = _connection(parts)
     try:
         connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:  # a redirect too: only the configured address is asked
-            raise FetchFailed(f"status {answer.status}")
-        return orjson.loads(_read(answer, deadline))
+        with closing(connection.getresponse()) as answer:
+            if answer.status != http.client.OK:  # a redirect too: only the configured address is asked
+                raise FetchFailed(f"status {answer.status}")
+            return orjson.loads(_read(answer, deadline))
     except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:
         raise FetchFailed(type(error).__name__) from error
     finally:

@@ -73,7 +73,7 @@ class IssuerRule(BaseModel):
         if role in HOSPITAL_ROLES and not hospital:
             raise BadToken("no_hospital")
         every = frozenset({EVERY_SCOPE})
-        scopes = frozenset(_texts(_at(claims, self.scope_claim))) - every if self.scope_claim else every
+        scopes = frozenset(_words(_at(claims, self.scope_claim))) - every if self.scope_claim else every
         return Caller(f"{subject}@{self.name}", role, hospital, scopes)
 
     def _role(self, claims: Mapping[str, Any]) -> str:
@@ -208,5 +208,8 @@ def _at(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _texts(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else str(value).split() if isinstance(value, str) else []
-    return [each for each in values if isinstance(each, str)]
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+
+
+def _words(value: Any) -> list[str]:
+    return [word for text in _texts(value) for word in text.split()]

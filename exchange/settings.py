@@ -16,6 +16,7 @@ class ExchangeSettings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")  # as callers reach it
+    totp_required: bool = True  # a local account without a second factor can do nothing but get one
     issuers: tuple[IssuerRule, ...] = ()
     issuers_file: Path | None = None
     check_seconds: float = Field(default=1.5, gt=0, le=30)
