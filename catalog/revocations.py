@@ -22,6 +22,7 @@ from catalog.tables_access import Client, RevokedToken
 EVERY_SECONDS: Final = 5.0
 STALE_SECONDS: Final = 45.0
 _FIRST_SECONDS: Final = 1.0  # how long the first caller waits for the first reading
+_STOP_SECONDS: Final = 5.0
 _LOG: Final = logging.getLogger("huren.revocations")
 
 
@@ -41,8 +42,10 @@ class Revocations:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop reading."""
+        """Stop reading; returns once no connection is in use for it."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
 
     def holds(self, jti: str, client_id: str = "") -> bool:
         """Say whether this token, or the client it was issued to, is shut out. Raises DatabaseDown."""

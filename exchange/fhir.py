@@ -108,6 +108,7 @@ def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: 
     "/fhir/DiagnosticReport",
     summary="提交一份报告 / one report with what it contains",
     status_code=201,
+    responses={200: {"description": "已有,未变 / kept already, nothing changed"}},
     openapi_extra=_documented(_REPORT_EXAMPLE),
 )
 def post_report(

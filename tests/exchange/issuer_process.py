@@ -25,7 +25,7 @@ class Provider(BaseHTTPRequestHandler):
             return self._send(302, b"", location=to.read_text())
         if (slow := FOLDER / "slow").exists():
             time.sleep(float(slow.read_text()))
-        if self.path == "/.well-known/openid-configuration":
+        if self.path.endswith("/.well-known/openid-configuration"):
             return self._send(200, json.dumps(self._description()).encode())
         if self.path == "/jwks":
             return self._send(200, (FOLDER / "jwks.json").read_bytes())
