@@ -14,6 +14,7 @@ from exchange.answers import Json
 router = APIRouter(tags=["health"])
 Probe = Callable[[], Mapping[str, Any]]
 _EVERY_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 2.0
 
 
 class Health:
@@ -35,8 +36,11 @@ class Health:
             thread.start()
 
     def stop(self) -> None:
-        """Stop asking."""
+        """Stop asking; returns once no store is being asked, or after a moment where one does not answer."""
         self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_STOP_SECONDS)
 
     def components(self) -> dict[str, dict[str, Any]]:
         """Return the last answer of each store; one older than a few seconds counts as down."""
