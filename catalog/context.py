@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from sqlalchemy import Engine
 
@@ -11,6 +12,8 @@ from catalog.items import ItemList
 from catalog.reasons import OverrideReason
 from catalog.records import Policy
 from catalog.vault import Vault
+
+EVERY_SCOPE: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,15 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who acts: the token's subject, role and hospital code (empty for roles without one)."""
+    """Who acts: subject, role and hospital code (empty for roles without one), and how he came.
+
+    `scopes` are what his token may be used for, EVERY_SCOPE for all that the role may do; `client_id` names a
+    hospital's system, `account_id` a local account.
+    """
 
     subject: str
     role: str
     hospital_code: str = ""
+    scopes: frozenset[str] = frozenset()
+    client_id: str = ""
+    account_id: int | None = None

@@ -6,6 +6,7 @@
     ├── NotAllowed            this caller may not do this
     ├── Conflict              it contradicts what already stands
     ├── Expired               it was possible earlier
+    ├── TooMany               more than this caller may ask now; `seconds` says when to come again
     ├── IntegrityFault        bytes are not the bytes that were promised
     └── Unavailable           a store is down; trying again later is right
         ├── DatabaseDown
@@ -60,6 +61,16 @@ class Expired(HurenError):
     """It was possible earlier and is no longer."""
 
     code = "expired"
+
+
+class TooMany(HurenError):
+    """More than this caller may ask now; after `seconds` he may again."""
+
+    code = "too_many"
+
+    def __init__(self, zh: str, en: str, *, seconds: int = 1, code: str | None = None) -> None:
+        super().__init__(zh, en, code=code)
+        self.seconds = seconds
 
 
 class IntegrityFault(HurenError):

@@ -19,7 +19,9 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, NotFound
 from catalog.tables import Person
+from catalog.tables_access import Account
 from catalog.tables_people import SealedNumber
+from catalog.totp import SEALED_AS
 from catalog.vault import KEY_ID_BYTES, KeyPair, KeyRing, new_key_name
 
 _LOCK: Final = 0x4B_45_59_53
@@ -77,6 +79,7 @@ def rehash(catalogue: Catalogue, on_progress: Callable[[int, int], None] = lambd
     must look at them. Raises IntegrityFault where a key is missing.
     """
     current = bytes.fromhex(catalogue.vault.ring.current)
+    _rehash_accounts(catalogue, current)
     with transaction(catalogue.engine) as session:
         counts = [select(func.count()).select_from(table).where(_behind(table, current)) for table in _TABLES]
         total = sum(session.scalar(count) or 0 for count in counts)
@@ -98,7 +101,7 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
         ring = catalogue.vault.ring
         if name not in ring.keys:
             raise NotFound("没有该密钥", "No such key", code="unknown_key")
-        if name == ring.current or any(name in _rows_by_key(session, table) for table in _TABLES):
+        if name == ring.current or _in_use(session, name):
             raise Conflict(
                 "该密钥仍在使用,请先运行 huren keys rehash",
                 "The key is still in use; run `huren keys rehash` first",
@@ -111,6 +114,9 @@ def retire(catalogue: Catalogue, caller: Caller, name: str) -> None:
 
 
 _TABLES: Final[tuple[Keyed, ...]] = (Person, SealedNumber)
+_ACCOUNT_KEY: Final[ColumnElement[bytes]] = func.substring(
+    Account.totp_cipher, 1, KEY_ID_BYTES, type_=LargeBinary
+)
 
 
 def _key(table: Keyed) -> ColumnElement[bytes]:
@@ -122,6 +128,24 @@ def _rows_by_key(session: Session, table: Keyed) -> dict[str, int]:
     return {
         name.hex(): count for name, count in session.execute(select(key, func.count()).group_by(key)) if name
     }
+
+
+def _in_use(session: Session, name: str) -> bool:
+    """Say whether a person's or a hospital's number or an account's second factor still has a key."""
+    key = bytes.fromhex(name)
+    rows = [select(table.id).where(_key(table).is_not_distinct_from(key)) for table in _TABLES]
+    rows.append(select(Account.id).where(_ACCOUNT_KEY.is_not_distinct_from(key)))
+    return any(session.scalars(query.limit(1)).first() is not None for query in rows)
+
+
+def _rehash_accounts(catalogue: Catalogue, current: bytes) -> None:
+    """Seal the second factors of accounts, which are few, under the current key."""
+    with transaction(catalogue.engine) as session:
+        share(session)
+        behind = Account.totp_cipher.is_not(None) & _ACCOUNT_KEY.is_distinct_from(current)
+        for account in session.scalars(select(Account).where(behind).with_for_update()):
+            secret = catalogue.vault.open(SEALED_AS, account.totp_cipher or b"")
+            account.totp_cipher = catalogue.vault.seal(SEALED_AS, secret)
 
 
 def _behind(table: Keyed, current: bytes) -> ColumnElement[bool]:

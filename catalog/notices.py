@@ -1,9 +1,9 @@
 """News to a hospital about what its decisions rely on, or what it was shown and has yet to decide on."""
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import exists, select, tuple_
+from sqlalchemy import ColumnElement, exists, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from catalog import audit, groups
@@ -14,6 +14,8 @@ from catalog.registry import hospital_by_code
 from catalog.tables import Decision, OrderCheck, Result
 from catalog.tables_people import Notice
 
+REVIEWER: Final = "auditor"
+SYSTEM: Final = "hospital_system"
 NoticeKind = Literal[
     "study_withdrawn", "study_restored", "report_withdrawn", "report_corrected", "study_erased"
 ]
@@ -96,14 +98,17 @@ def _was_shown(candidate: dict[str, Any], kind: NoticeKind) -> bool:
 def notices(
     catalogue: Catalogue, caller: Caller, *, after: int = 0, unread: bool = False, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """Return the notices of the caller's hospital after the id `after`, oldest first."""
+    """Return the notices of the caller's hospital after the id `after`, oldest first.
+
+    Those about emergency accesses are for its reviewer and its system, not for doctors.
+    """
     with transaction(catalogue.engine) as session:
         hospital = hospital_by_code(session, caller.hospital_code)
         query = (
             select(Notice, Decision, OrderCheck)
             .outerjoin(Decision, Decision.id == Notice.decision_id)
             .outerjoin(OrderCheck, OrderCheck.id == Notice.check_id)
-            .where(Notice.hospital_id == hospital.id, Notice.id > after)
+            .where(Notice.hospital_id == hospital.id, Notice.id > after, _meant_for(caller))
             .order_by(Notice.id)
             .limit(limit)
         )
@@ -120,7 +125,7 @@ def mark_read(catalogue: Catalogue, caller: Caller, notice_id: int) -> dict[str,
     with transaction(catalogue.engine) as session:
         hospital = hospital_by_code(session, caller.hospital_code)
         notice = session.get(Notice, notice_id, with_for_update=True)
-        if notice is None or notice.hospital_id != hospital.id:
+        if notice is None or notice.hospital_id != hospital.id or not _is_meant_for(caller, notice):
             raise NotFound("没有该通知", "No such notice", code="unknown_notice")
         if notice.read_at is None:
             notice.read_at, notice.read_by = catalogue.clock(), caller.subject
@@ -130,15 +135,31 @@ def mark_read(catalogue: Catalogue, caller: Caller, notice_id: int) -> dict[str,
         return _described(notice, decision, check)
 
 
+def _meant_for(caller: Caller) -> ColumnElement[bool]:
+    if caller.role == SYSTEM:
+        return true()
+    return Notice.grant_id.is_not(None) if caller.role == REVIEWER else Notice.grant_id.is_(None)
+
+
+def _is_meant_for(caller: Caller, notice: Notice) -> bool:
+    return caller.role == SYSTEM or (notice.grant_id is not None) == (caller.role == REVIEWER)
+
+
 def _described(notice: Notice, decision: Decision | None, check: OrderCheck | None) -> dict[str, Any]:
     return {
         "notice_id": notice.id,
         "kind": notice.kind,
-        **(_of_decision(decision) if decision else _of_order(notice, check)),
-        "result_id": str(notice.result_id),
+        **_cause(notice, decision, check),
         "created_at": notice.created_at,
         "read_at": notice.read_at,
     }
+
+
+def _cause(notice: Notice, decision: Decision | None, check: OrderCheck | None) -> dict[str, Any]:
+    if notice.grant_id is not None:
+        return {"grant_id": str(notice.grant_id)}
+    about = _of_decision(decision) if decision else _of_order(notice, check)
+    return {**about, "result_id": str(notice.result_id)}
 
 
 def _of_decision(decision: Decision) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, item_lists, ledger, people, registry, report_views, sharing
+from catalog import audit, grants, groups, item_lists, ledger, people, registry, report_views, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -344,6 +344,9 @@ def _keep(
     if person is not None:
         for answer in given["orders"]:
             _keep_order(asking, person, given["check_id"], answer)
+        if given["patient"] is not None:
+            lasting = asking.catalogue.limits.decide_within
+            grants.grant(session, caller, asking.hospital_id, person.id, grants.CHECK, asking.now, lasting)
         report_views.remember_shown(session, asking.hospital_id, person.id, _shown_reports(given))
     audit.record(
         session,

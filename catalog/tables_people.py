@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+import catalog.tables_access  # noqa: F401 - a notice may refer to a grant
 from catalog.tables_base import NOW, Base, identity
 
 
@@ -53,14 +54,15 @@ class IdentityEvent(Base):
 class Notice(Base):
     """News for a hospital about a result on which one of its decisions relies, or which a check has shown it.
 
-    In the second case nothing is decided yet on the order `order_number` of the check `check_id`.
+    In the second case nothing is decided yet on the order `order_number` of the check `check_id`. News about an
+    emergency access (`grant_id`) is for the hospital's privacy reviewer.
     """
 
     __tablename__ = "notice"
     __table_args__ = (
-        CheckConstraint(
-            "(decision_id is null) = (check_id is not null and order_number is not null)", name="about"
-        ),
+        CheckConstraint("num_nonnulls(decision_id, check_id, grant_id) = 1", name="cause"),
+        CheckConstraint("(check_id is null) = (order_number is null)", name="order"),
+        CheckConstraint("(result_id is null) = (grant_id is not null)", name="result"),
         Index("ix_notice_hospital_id", "hospital_id", "id"),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -68,7 +70,8 @@ class Notice(Base):
     decision_id: Mapped[int | None] = mapped_column(ForeignKey("decision.id"))
     check_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("order_check.id"))
     order_number: Mapped[str | None]
-    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"))
+    result_id: Mapped[int | None] = mapped_column(ForeignKey("result.id"))
+    grant_id: Mapped[int | None] = mapped_column(ForeignKey("access_grant.id"))
     kind: Mapped[str]
     created_at: Mapped[datetime]
     read_at: Mapped[datetime | None]

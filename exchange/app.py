@@ -8,15 +8,19 @@ from fastapi import FastAPI
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
+from catalog.revocations import Revocations
 from exchange import (
     admin,
+    break_glass,
     checks,
-    description,
+    clients,
     erasures,
     fhir,
     health,
+    interface,
     items,
     notices,
+    oauth,
     patients,
     people,
     problems,
@@ -26,10 +30,14 @@ from exchange import (
     reports,
     reviews,
     savings,
+    session,
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
+from exchange.description import describe
+from exchange.gate import Gate
+from exchange.issuers import Issuers
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
@@ -49,16 +57,21 @@ _PARTS: Final = (
     quality,
     people,
     erasures,
+    break_glass,
+    oauth,
+    clients,
+    session,
     health,
-    description,
+    interface,
 )
 
 
-def describe() -> dict[str, Any]:
+def described() -> dict[str, Any]:
     """Return the OpenAPI document of the service, as it serves it at `/openapi.json`."""
     app = FastAPI(title=TITLE)
     for part in _PARTS:
         app.include_router(part.router)
+    describe(app)
     return app.openapi()
 
 
@@ -71,18 +84,23 @@ def create_app(
     store: ObjectStore | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
+    gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
     deadline = Deadline(settings.check_seconds, settings.check_threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         health_probes.start()
+        gate.start()
         yield
+        gate.stop()
         health_probes.stop()
         deadline.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
     app.state.token_key = token_key
+    app.state.gate = gate
+    app.state.settings = settings
     app.state.store = store
     app.state.deadline = deadline
     app.state.health = health_probes
@@ -90,6 +108,7 @@ def create_app(
     for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)
+    describe(app)
     larger = {"/fhir": settings.fhir_body_limit_bytes}
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     if missing := unlisted_routes(app):

@@ -1,108 +1,207 @@
-"""Who may call what: one table; a route that is not in it cannot be called."""
+"""Who may call what, for what scope, and what is written about it: one table; a route not in it cannot be called."""
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute, iter_route_contexts
 
-from catalog.context import Caller
+from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import NotAllowed
+from exchange import cookies
+from exchange.gate import Gate
 from exchange.problems import Unauthenticated
-from exchange.tokens import ROLES, TokenKey
+from exchange.tokens import ROLES
 
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a route, the OAuth2 scope it needs, the kind of audit event that tells of it, its own errors.
+
+    `audit` begins the action of the event that every good answer has written, or is DISCLOSES_NOTHING.
+    `errors` are statuses beside those that any route like it can answer (exchange.description).
+    """
+
+    roles: frozenset[str]
+    scope: str
+    audit: str
+    errors: tuple[int, ...] = ()
+
+
+DISCLOSES_NOTHING: Final = ""
 _EVERY_ROLE: Final = frozenset(ROLES)
 _CARE: Final = frozenset({"doctor", "hospital_system"})
+_SYSTEM: Final = frozenset({"hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
 _CURATOR: Final = frozenset({"curator"})
+_FIGURES: Final = frozenset({"regulator", "auditor"})
+_DOCTOR: Final = frozenset({"doctor"})
+_REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is its privacy reviewer
+_OPERATOR: Final = frozenset({"operator"})
+_NONE: Final = DISCLOSES_NOTHING
 
-ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
-    ("POST", "/v1/checks"): _CARE,
-    ("GET", "/v1/checks/{check_id}"): _CARE,
-    ("POST", "/v1/checks/{check_id}/decisions"): _CARE,
-    ("POST", "/v1/patients"): frozenset({"hospital_system"}),
-    ("POST", "/v1/patients/sharing"): frozenset({"hospital_system", "curator"}),
-    ("GET", "/v1/notices"): _CARE,
-    ("POST", "/v1/notices/{notice_id}/read"): _CARE,
-    ("POST", "/v1/studies/withdraw"): frozenset({"hospital_system"}),
-    ("POST", "/v1/studies/restore"): frozenset({"hospital_system"}),
-    ("GET", "/v1/reports/{report_id}"): _CARE,
-    ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"): _CARE,
-    ("POST", "/fhir"): frozenset({"hospital_system"}),
-    ("POST", "/fhir/DiagnosticReport"): frozenset({"hospital_system"}),
-    ("GET", "/fhir/DiagnosticReport/{report_id}"): _CARE,
-    ("GET", "/openapi.json"): frozenset({"operator"}),
-    ("GET", "/v1/items"): _EVERY_ROLE,
-    ("GET", "/v1/reasons"): _EVERY_ROLE,
-    ("GET", "/v1/savings"): frozenset({"regulator", "auditor"}),
-    ("POST", "/v1/savings/verify"): frozenset({"regulator", "auditor"}),
-    ("GET", "/v1/admin/studies"): _CURATION,
-    ("GET", "/v1/admin/unmapped"): _CURATION,
-    ("GET", "/v1/admin/conflicts"): _CURATION,
-    ("GET", "/v1/admin/reports"): _CURATION,
-    ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): _CURATION,
-    ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): _CURATION,
-    ("GET", "/v1/admin/people/queue"): _CURATOR,
-    ("POST", "/v1/admin/people/show"): _CURATOR,
-    ("POST", "/v1/admin/people/register"): _CURATOR,
-    ("POST", "/v1/admin/people/merge"): _CURATOR,
-    ("POST", "/v1/admin/people/accept"): _CURATOR,
-    ("POST", "/v1/admin/people/reject"): _CURATOR,
-    ("POST", "/v1/admin/people/undo"): _CURATOR,
-    ("GET", "/v1/admin/erasures"): _CURATION,
-    ("POST", "/v1/admin/erasures"): _CURATION,
-    ("POST", "/v1/admin/erasures/plan"): _CURATION,
-    ("POST", "/v1/admin/hospitals/{code}/studies/withdraw"): _CURATOR,
-    ("POST", "/v1/admin/hospitals/{code}/studies/restore"): _CURATOR,
-    ("GET", "/v1/admin/item-lists"): _CURATION,
-    ("POST", "/v1/admin/item-lists"): _CURATION,
-    ("GET", "/v1/admin/item-lists/{version}"): _CURATION,
-    ("GET", "/v1/admin/item-lists/{version}/diff"): _CURATION,
-    ("GET", "/v1/admin/hospitals/{code}/local-codes"): _CURATION,
-    ("POST", "/v1/admin/hospitals/{code}/local-codes"): _CURATION,
-    ("POST", "/v1/admin/remap"): _CURATION,
-    ("POST", "/v1/admin/score"): _CURATION,
-    ("GET", "/v1/admin/reviews"): _CURATION,
-    ("POST", "/v1/admin/reviews/{task_id}/mapping"): _CURATION,
-    ("GET", "/v1/admin/quality"): _CURATION,
-    ("POST", "/v1/admin/quality/{task_id}/confirm"): _CURATOR,
-    ("POST", "/v1/admin/quality/{task_id}/dismiss"): _CURATOR,
-    ("POST", "/v1/admin/quality/{task_id}/reopen"): _CURATOR,
-    ("GET", "/v1/admin/qc"): _CURATION | {"regulator"},
-    ("POST", "/v1/admin/qc"): _CURATOR,
-    ("GET", "/v1/admin/qc/expiring"): _CURATION | {"regulator"},
-    ("POST", "/v1/admin/qc/import"): _CURATOR,
-    ("POST", "/v1/admin/qc/consortia"): _CURATOR,
-    ("POST", "/v1/admin/qc/{evaluation_id}/end"): _CURATOR,
+ACCESS: Final[dict[tuple[str, str], Rule]] = {
+    ("POST", "/v1/checks"): Rule(_CARE, "checks.write", "check", (404,)),
+    ("GET", "/v1/checks/{check_id}"): Rule(_CARE, "checks.read", "check.read", (404,)),
+    ("POST", "/v1/checks/{check_id}/decisions"): Rule(_CARE, "checks.write", "decision.", (404, 409, 410)),
+    ("POST", "/v1/patients"): Rule(_SYSTEM, "patients.write", "patient.register", (404, 409)),
+    ("POST", "/v1/patients/sharing"): Rule(_SYSTEM | _CURATOR, "patients.write", "sharing.", (404, 409)),
+    ("GET", "/v1/notices"): Rule(_CARE | _REVIEWER, "notices.read", "notices.list", (404,)),
+    ("POST", "/v1/notices/{notice_id}/read"): Rule(
+        _CARE | _REVIEWER, "notices.write", "notices.read", (404,)
+    ),
+    ("POST", "/v1/break-glass"): Rule(_DOCTOR, "break_glass.write", "break_glass.open", (404,)),
+    ("POST", "/v1/break-glass/{grant_id}/end"): Rule(_DOCTOR, "break_glass.write", "break_glass.end", (404,)),
+    ("GET", "/v1/admin/break-glass"): Rule(_REVIEWER, "break_glass.review", "break_glass.list"),
+    ("POST", "/v1/admin/break-glass/{grant_id}/review"): Rule(
+        _REVIEWER, "break_glass.review", "break_glass.review", (404, 409)
+    ),
+    ("POST", "/v1/studies/withdraw"): Rule(_SYSTEM, "studies.write", "study.withdraw", (404, 409)),
+    ("POST", "/v1/studies/restore"): Rule(_SYSTEM, "studies.write", "study.restore", (404, 409)),
+    ("GET", "/v1/reports/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
+    ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"): Rule(
+        _CARE, "reports.read", "report.attachment", (404, 502)
+    ),
+    ("POST", "/fhir"): Rule(_SYSTEM, "reports.write", "report.receive", (404, 409)),
+    ("POST", "/fhir/DiagnosticReport"): Rule(
+        _SYSTEM, "reports.write", "report.receive", (404, 409, 412, 502)
+    ),
+    ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
+    ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
+    ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
+    ("POST", "/v1/session/password"): Rule(_EVERY_ROLE, "session.own", "account.password", (429,)),
+    ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),
+    ("POST", "/v1/session/totp/confirm"): Rule(_EVERY_ROLE, "session.own", "account.totp", (409, 429)),
+    ("GET", "/openapi.json"): Rule(_OPERATOR, "interface.read", _NONE),
+    ("GET", "/v1/items"): Rule(_EVERY_ROLE, "lists.read", _NONE, (404,)),
+    ("GET", "/v1/reasons"): Rule(_EVERY_ROLE, "lists.read", _NONE),
+    ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
+    ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
+    ("GET", "/v1/admin/studies"): Rule(_CURATION, "curation.read", "studies.list"),
+    ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "studies.unmapped"),
+    ("GET", "/v1/admin/conflicts"): Rule(_CURATION, "curation.read", "studies.conflicts"),
+    ("GET", "/v1/admin/reports"): Rule(_CURATION, "curation.read", "reports.list"),
+    ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
+    ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Rule(
+        _CURATION, "lists.curate", "laboratory.remap", (404,)
+    ),
+    ("GET", "/v1/admin/people/queue"): Rule(_CURATOR, "people.curate", "people.queue"),
+    ("POST", "/v1/admin/people/show"): Rule(_CURATOR, "people.curate", "people.show", (404,)),
+    ("POST", "/v1/admin/people/register"): Rule(_CURATOR, "people.curate", "patient.register", (404, 409)),
+    ("POST", "/v1/admin/people/merge"): Rule(_CURATOR, "people.curate", "people.merge", (404, 409)),
+    ("POST", "/v1/admin/people/accept"): Rule(_CURATOR, "people.curate", "people.accept", (404, 409)),
+    ("POST", "/v1/admin/people/reject"): Rule(_CURATOR, "people.curate", "people.reject", (404, 409)),
+    ("POST", "/v1/admin/people/undo"): Rule(_CURATOR, "people.curate", "people.undo", (404, 409)),
+    ("GET", "/v1/admin/erasures"): Rule(_CURATION, "erasures.read", _NONE),
+    ("POST", "/v1/admin/erasures"): Rule(_CURATION, "erasures.write", "erasure", (404, 409)),
+    ("POST", "/v1/admin/erasures/plan"): Rule(_CURATION, "erasures.write", "erasure.plan", (404,)),
+    ("POST", "/v1/admin/hospitals/{code}/studies/withdraw"): Rule(
+        _CURATOR, "studies.write", "study.withdraw", (404, 409)
+    ),
+    ("POST", "/v1/admin/hospitals/{code}/studies/restore"): Rule(
+        _CURATOR, "studies.write", "study.restore", (404, 409)
+    ),
+    ("GET", "/v1/admin/item-lists"): Rule(_CURATION, "lists.curate", _NONE),
+    ("POST", "/v1/admin/item-lists"): Rule(_CURATION, "lists.curate", "items.import", (404, 409)),
+    ("GET", "/v1/admin/item-lists/{version}"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
+    ("GET", "/v1/admin/item-lists/{version}/diff"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
+    ("GET", "/v1/admin/hospitals/{code}/local-codes"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
+    ("POST", "/v1/admin/hospitals/{code}/local-codes"): Rule(
+        _CURATION, "lists.curate", "local_codes.import", (404, 409)
+    ),
+    ("POST", "/v1/admin/remap"): Rule(_CURATION, "lists.curate", "items.remap", (409,)),
+    ("POST", "/v1/admin/score"): Rule(_CURATION, "lists.curate", _NONE),
+    ("GET", "/v1/admin/reviews"): Rule(_CURATION, "curation.read", "reviews.list"),
+    ("POST", "/v1/admin/reviews/{task_id}/mapping"): Rule(
+        _CURATION, "curation.write", "review.decide", (404, 409)
+    ),
+    ("GET", "/v1/admin/quality"): Rule(_CURATION, "curation.read", "quality.list"),
+    ("POST", "/v1/admin/quality/{task_id}/confirm"): Rule(
+        _CURATOR, "curation.write", "quality.confirmed", (404, 409)
+    ),
+    ("POST", "/v1/admin/quality/{task_id}/dismiss"): Rule(
+        _CURATOR, "curation.write", "quality.dismissed", (404, 409)
+    ),
+    ("POST", "/v1/admin/quality/{task_id}/reopen"): Rule(
+        _CURATOR, "curation.write", "quality.reopen", (404, 409)
+    ),
+    ("GET", "/v1/admin/qc"): Rule(_CURATION | {"regulator"}, "qc.read", _NONE, (404,)),
+    ("POST", "/v1/admin/qc"): Rule(_CURATOR, "qc.write", "qc.add", (404, 409)),
+    ("GET", "/v1/admin/qc/expiring"): Rule(_CURATION | {"regulator"}, "qc.read", _NONE),
+    ("POST", "/v1/admin/qc/import"): Rule(_CURATOR, "qc.write", "qc.import", (404, 409)),
+    ("POST", "/v1/admin/qc/consortia"): Rule(_CURATOR, "qc.write", "qc.consortium", (404, 409)),
+    ("POST", "/v1/admin/qc/{evaluation_id}/end"): Rule(_CURATOR, "qc.write", "qc.end", (404, 409)),
+    ("GET", "/v1/admin/clients"): Rule(_OPERATOR, "clients.write", "clients.list"),
+    ("POST", "/v1/admin/clients"): Rule(_OPERATOR, "clients.write", "client.add", (404, 409)),
+    ("POST", "/v1/admin/clients/{client_id}/keys"): Rule(_OPERATOR, "clients.write", "client.rotate", (404,)),
+    ("POST", "/v1/admin/clients/{client_id}/disable"): Rule(
+        _OPERATOR, "clients.write", "client.disable", (404,)
+    ),
+    ("POST", "/v1/admin/clients/{client_id}/enable"): Rule(
+        _OPERATOR, "clients.write", "client.enable", (404,)
+    ),
 }
-PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
+PUBLIC: Final[dict[tuple[str, str], Rule]] = {
+    ("GET", "/healthz"): Rule(frozenset(), "", _NONE),
+    ("GET", "/readyz"): Rule(frozenset(), "", _NONE, (503,)),
+    ("GET", "/metrics"): Rule(frozenset(), "", _NONE),
+    ("POST", "/v1/session"): Rule(frozenset(), "", "session.sign_in", (403, 429, 503)),
+    ("POST", "/v1/session/first"): Rule(frozenset(), "", "session.first", (403, 429, 503)),
+    ("POST", "/oauth2/token"): Rule(frozenset(), "", "token.issue", (400, 401, 503)),
+    ("GET", "/.well-known/jwks.json"): Rule(frozenset(), "", _NONE),
+    ("GET", "/.well-known/oauth-authorization-server"): Rule(frozenset(), "", _NONE),
+    ("GET", "/.well-known/smart-configuration"): Rule(frozenset(), "", _NONE),
+}
 
 
-def caller_of(request: Request) -> Caller:
-    """Return who calls, if the token is good and the role may use this route.
+def scopes_of(role: str) -> frozenset[str]:
+    """Return the scopes of the routes that a role may use."""
+    return frozenset(rule.scope for rule in ACCESS.values() if role in rule.roles)
 
-    Raises Unauthenticated without a good token, NotAllowed for another role.
+
+async def caller_of(request: Request) -> Caller:
+    """Return who calls, if token or session is good and role and scopes are those of this route.
+
+    Raises Unauthenticated without either, NotAllowed for another role or scope, or without the CSRF token.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if not scheme and (cookie := cookies.given(request)):
+        found = await run_in_threadpool(cookies.signed_in, request, cookie)
+        _require(found.caller, ACCESS.get((request.method, request.scope["route"].path)))
+        return found.caller
+    if scheme.lower() != "bearer" or not (token := token.strip()):
         raise Unauthenticated("missing")
-    key: TokenKey = request.app.state.token_key
-    caller = key.verify(token.strip())
-    route = request.scope["route"]
-    allowed = ACCESS.get((request.method, route.path), frozenset())
-    if caller.role not in allowed:
-        raise NotAllowed("该角色无权使用此接口", "This role may not use this route", code="role_not_allowed")
+    gate: Gate = request.app.state.gate
+    caller = gate.remembered(token)
+    if caller is None:
+        caller = await run_in_threadpool(gate.verify, token)
+    _require(caller, ACCESS.get((request.method, request.scope["route"].path)))
     return caller
 
 
 CallerOf = Annotated[Caller, Depends(caller_of)]
 
 
+def _require(caller: Caller, rule: Rule | None) -> None:
+    if rule is None or caller.role not in rule.roles:
+        raise NotAllowed("该角色无权使用此接口", "This role may not use this route", code="role_not_allowed")
+    if rule.scope not in caller.scopes and EVERY_SCOPE not in caller.scopes:
+        raise NotAllowed(
+            f"令牌缺少授权范围 {rule.scope}", f"The token lacks the scope {rule.scope}", code="scope_missing"
+        )
+
+
+def routes_of(app: FastAPI) -> set[tuple[str, str]]:
+    """Return every route of a service as method and path."""
+    return {
+        (method, found.path)
+        for found in iter_route_contexts(app.routes)  # an included router is one entry of `routes`
+        if isinstance(found.route, APIRoute) and found.path is not None
+        for method in found.methods or ()
+    }
+
+
 def unlisted_routes(app: FastAPI) -> set[tuple[str, str]]:
     """Return the routes that neither table knows: there must be none."""
-    routes = {
-        (method, route.path)
-        for route in app.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    }
-    return routes - set(ACCESS) - PUBLIC
+    return routes_of(app) - set(ACCESS) - set(PUBLIC)

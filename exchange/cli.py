@@ -20,7 +20,7 @@ from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange.app import create_app, describe
+from exchange.app import create_app, described
 from exchange.counters import read_counters
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -37,7 +37,7 @@ def api(
 
     例 / example:  huren api --data-dir var --http-port 8080
     """
-    settings = ExchangeSettings()
+    settings = ExchangeSettings() if port is None else ExchangeSettings(http_port=port)
     with open_workplace(data_dir, s3=True) as place, place.open_store(workers=16) as store:
         app = create_app(
             place.catalogue,
@@ -50,7 +50,7 @@ def api(
         uvicorn.run(
             app,
             host=host or settings.http_host,
-            port=settings.http_port if port is None else port,
+            port=settings.http_port,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -65,7 +65,7 @@ def openapi() -> None:
 
     例 / example:  huren openapi > openapi.json
     """
-    sys.stdout.write(orjson.dumps(describe(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(orjson.dumps(described(), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def token(

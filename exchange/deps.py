@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from exchange.deadline import Deadline
+from exchange.settings import ExchangeSettings
+from exchange.tokens import TokenKey
 
 
 def catalogue_of(request: Request) -> Catalogue:
@@ -27,6 +29,20 @@ def store_of(request: Request) -> ObjectStore | None:
     return store
 
 
+def settings_of(request: Request) -> ExchangeSettings:
+    """Return the settings the application was made with."""
+    settings: ExchangeSettings = request.app.state.settings
+    return settings
+
+
+def token_key_of(request: Request) -> TokenKey:
+    """Return the key that signs our tokens."""
+    key: TokenKey = request.app.state.token_key
+    return key
+
+
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
+SettingsOf = Annotated[ExchangeSettings, Depends(settings_of)]
+TokenKeyOf = Annotated[TokenKey, Depends(token_key_of)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Path, Query
 
-from catalog import hospital_codes, item_lists, list_files, registry, remapping, results
+from catalog import audit, hospital_codes, item_lists, list_files, registry, remapping, results
 from catalog.db import transaction
 from catalog.item_diff import difference
 from catalog.items import Item, ItemList
@@ -219,6 +219,8 @@ def import_local_codes(
 )
 def remap(caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Go on with the job, or start one; call again while `state` is running. Nothing is done twice."""
+    with transaction(catalogue.engine) as session:
+        audit.record(session, caller, "items.remap")
     return Json(remapping.remap(catalogue, most_batches=REMAP_BATCHES).report())
 
 

@@ -21,6 +21,7 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     410: "expired",
     413: "too-long",
     422: "business-rule",
+    429: "throttled",
     503: "transient",
 }
 

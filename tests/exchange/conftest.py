@@ -17,6 +17,7 @@ from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
 from tests.city import City, open_catalogue
+from tests.exchange.witness import AuditWatch, assert_documented, route_of, rule_of
 
 
 @dataclass
@@ -26,12 +27,11 @@ class Service:
     client: TestClient
     city: City
     key: TokenKey
+    hour: timedelta = timedelta(hours=1)
 
     def token(self, role: str, hospital: str = "") -> str:
         """Return a token for a role."""
-        return self.key.issue(
-            subject=f"test {role}", role=role, hospital=hospital, lifetime=timedelta(hours=1)
-        )
+        return self.key.issue(subject=f"test {role}", role=role, hospital=hospital, lifetime=self.hour)
 
     def call(
         self,
@@ -41,14 +41,26 @@ class Service:
         role: str = "doctor",
         hospital: str = "B",
         headers: Any = None,
+        told: bool = True,
         **more: Any,
     ) -> httpx2.Response:
-        """Call as a role; `role=""` calls without a token."""
+        """Call as a role; `role=""` calls without a token.
+
+        Fails where the answer's status is not documented, or a good answer is not audited as its rule says;
+        `told=False` for a repetition, which like a dry run does nothing.
+        """
         sent = dict(headers or {})
         if role:
             held = hospital if role in ("doctor", "hospital_system") else ""
             sent["Authorization"] = f"Bearer {self.token(role, held)}"
-        return self.client.request(method, path, headers=sent, **more)
+        watch = AuditWatch(self.city.catalogue.engine)
+        answer = self.client.request(method, path, headers=sent, **more)
+        if route := route_of(method, path):
+            app: Any = self.client.app
+            assert_documented(app.openapi(), method, route, answer.status_code)
+            if answer.status_code < 300 and told and "dry_run=true" not in path:
+                watch.assert_told(rule_of(method, route), f"{method} {route}")
+        return answer
 
 
 @pytest.fixture

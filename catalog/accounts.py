@@ -1,0 +1,218 @@
+"""Local accounts, for people without an identity provider: made by an operator, opened by a one-time link."""
+
+import hashlib
+import re
+import secrets
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from catalog import audit, lockouts, passwords, totp
+from catalog.context import Caller, Catalogue
+from catalog.db import transaction
+from catalog.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from catalog.registry import hospital_by_code
+from catalog.tables import Hospital
+from catalog.tables_access import Account, AccountLink, AccountSession
+from catalog.totp import SEALED_AS
+
+LINK_LASTS: Final = timedelta(hours=24)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,63}")
+
+
+def add(catalogue: Catalogue, caller: Caller, name: str, role: str, hospital_code: str) -> str:
+    """Make an account and return its one-time link; audited. Raises InvalidInput, NotFound, Conflict."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            "账号名限小写字母、数字和 . _ -", "A name has lower-case letters, digits and . _ -", field="name"
+        )
+    with transaction(catalogue.engine) as session:
+        hospital = hospital_by_code(session, hospital_code) if hospital_code else None
+        if session.scalars(select(Account.id).where(Account.name == name)).first() is not None:
+            raise Conflict("该账号已存在", "There is such an account already", code="account_exists")
+        row = Account(
+            name=name,
+            role=role,
+            hospital_id=hospital.id if hospital else None,
+            totp_confirmed=False,
+            totp_step=0,
+            active=True,
+            created_at=catalogue.clock(),
+        )
+        session.add(row)
+        session.flush()
+        _record(session, caller, "account.add", row)
+        return _new_link(session, catalogue, row)
+
+
+def reset(catalogue: Catalogue, caller: Caller, name: str) -> str:
+    """Forget an account's password and second factor, end its sessions, and return a new link; audited."""
+    with transaction(catalogue.engine) as session:
+        row = by_name(session, name)
+        row.password_hash, row.totp_cipher, row.totp_confirmed = None, None, False
+        row.active = True
+        end_sessions(session, row)
+        lockouts.forget(session, catalogue, name)
+        _record(session, caller, "account.reset", row)
+        return _new_link(session, catalogue, row)
+
+
+def disable(catalogue: Catalogue, caller: Caller, name: str) -> None:
+    """Shut an account out at once; audited. Raises NotFound."""
+    with transaction(catalogue.engine) as session:
+        row = by_name(session, name)
+        row.active = False
+        end_sessions(session, row)
+        session.execute(delete(AccountLink).where(AccountLink.account_id == row.id))
+        _record(session, caller, "account.disable", row)
+
+
+def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return every account."""
+    with transaction(catalogue.engine) as session:
+        query = select(Account, Hospital.code).outerjoin(Hospital, Hospital.id == Account.hospital_id)
+        return [
+            {
+                "name": row.name,
+                "role": row.role,
+                "hospital": code or "",
+                "active": row.active,
+                "password": row.password_hash is not None,
+                "totp": row.totp_confirmed,
+            }
+            for row, code in session.execute(query.order_by(Account.name)).tuples()
+        ]
+
+
+def sign_in(catalogue: Catalogue, name: str, password: str, code: str) -> int:
+    """Return the account that this name, password and one-time code open; failures are counted and audited.
+
+    Raises NotAllowed (`sign_in_failed`), the same for whatever was wrong, and TooMany while the name is shut out.
+    """
+    name = name.strip().lower()
+    with transaction(catalogue.engine) as session:
+        lockouts.refuse_locked(session, catalogue, name)
+        row = session.scalars(select(Account).where(Account.name == name)).one_or_none()
+        kept = row.password_hash if row is not None and row.active else None
+    right = passwords.is_right(kept, password)  # no connection is held meanwhile
+    with transaction(catalogue.engine) as session:
+        account = session.get(Account, row.id, with_for_update=True) if row is not None and right else None
+        lockouts.refuse_locked(session, catalogue, name)
+        still = account is not None and account.active and account.password_hash == kept
+        if account is not None and still and _second_factor(catalogue, account, code):
+            lockouts.forget(session, catalogue, name)
+            _record(session, _caller_of(account), "session.sign_in", account)
+            return account.id
+        failures = lockouts.count_failure(session, catalogue, name)
+        anybody = Caller("", "account", account_id=row.id if row is not None else None)
+        audit.record(session, anybody, "session.refused", account_id=anybody.account_id, failures=failures)
+    raise NotAllowed(
+        "账号、口令或动态码不正确", "Name, password or one-time code is not right", code="sign_in_failed"
+    )
+
+
+def use_link(catalogue: Catalogue, link: str, password: str) -> int:
+    """Set the first password by a one-time link and return the account; audited. Raises NotAllowed, InvalidInput."""
+    digest = digest_of(link)
+    kept = passwords.hashed(password)
+    with transaction(catalogue.engine) as session:
+        found = session.get(AccountLink, digest, with_for_update=True)
+        row = session.get(Account, found.account_id, with_for_update=True) if found is not None else None
+        if found is None or row is None or not row.active or found.expires_at <= catalogue.clock():
+            raise NotAllowed("链接无效或已用过", "The link is not good, or was used", code="link_used")
+        session.execute(delete(AccountLink).where(AccountLink.account_id == row.id))
+        row.password_hash = kept
+        _record(session, _caller_of(row), "session.first", row)
+        return row.id
+
+
+def change_password(catalogue: Catalogue, caller: Caller, old: str, new: str, keep: bytes) -> None:
+    """Set another password and end every other session than `keep`; audited. Raises NotAllowed, InvalidInput, TooMany."""
+    with transaction(catalogue.engine) as session:
+        row = session.get_one(Account, caller.account_id)
+        lockouts.refuse_locked(session, catalogue, row.name)
+    if not passwords.is_right(row.password_hash, old):
+        with transaction(catalogue.engine) as session:
+            lockouts.count_failure(session, catalogue, row.name)
+        raise NotAllowed("原口令不正确", "The old password is not right", code="sign_in_failed")
+    kept = passwords.hashed(new)
+    with transaction(catalogue.engine) as session:
+        row = session.get_one(Account, caller.account_id, with_for_update=True, populate_existing=True)
+        row.password_hash = kept
+        end_sessions(session, row, keep=keep)
+        _record(session, caller, "account.password", row)
+
+
+def begin_totp(catalogue: Catalogue, caller: Caller) -> dict[str, str]:
+    """Return a fresh second factor, which counts once a code of it was given. Raises Conflict where one counts."""
+    with transaction(catalogue.engine) as session:
+        row = session.get_one(Account, caller.account_id, with_for_update=True)
+        if row.totp_confirmed:
+            raise Conflict("已启用动态码", "A second factor is in use already", code="totp_enrolled")
+        secret = totp.new_secret()
+        row.totp_cipher = catalogue.vault.seal(SEALED_AS, secret.hex())
+        _record(session, caller, "account.totp_begin", row)
+        return {"secret": totp.text_of(secret), "otpauth_url": totp.address_of(secret, row.name)}
+
+
+def confirm_totp(catalogue: Catalogue, caller: Caller, code: str) -> None:
+    """Let the second factor count from now on. Raises NotAllowed where the code is not of it; audited."""
+    with transaction(catalogue.engine) as session:
+        row = session.get_one(Account, caller.account_id, with_for_update=True)
+        lockouts.refuse_locked(session, catalogue, row.name)
+        if row.totp_cipher is not None and _code_is_right(catalogue, row, code):
+            row.totp_confirmed = True
+            _record(session, caller, "account.totp", row)
+            return
+        lockouts.count_failure(session, catalogue, row.name)
+    raise NotAllowed("动态码不正确", "The one-time code is not right", code="sign_in_failed")
+
+
+def by_name(session: Session, name: str) -> Account:
+    """Return an account, locked. Raises NotFound."""
+    row = session.scalars(select(Account).where(Account.name == name).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound("没有该账号", "No such account", code="unknown_account")
+    return row
+
+
+def end_sessions(session: Session, row: Account, keep: bytes = b"") -> None:
+    """End the sessions of an account, all but one."""
+    others = (AccountSession.account_id == row.id) & (AccountSession.digest != keep)
+    session.execute(delete(AccountSession).where(others))
+
+
+def digest_of(secret: str) -> bytes:
+    """Return what is kept of a link or a cookie."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _new_link(session: Session, catalogue: Catalogue, row: Account) -> str:
+    link = secrets.token_urlsafe(32)
+    session.execute(delete(AccountLink).where(AccountLink.account_id == row.id))
+    expires_at = catalogue.clock() + LINK_LASTS
+    session.add(AccountLink(digest=digest_of(link), account_id=row.id, expires_at=expires_at))
+    return link
+
+
+def _second_factor(catalogue: Catalogue, row: Account, code: str) -> bool:
+    return not row.totp_confirmed or _code_is_right(catalogue, row, code)
+
+
+def _code_is_right(catalogue: Catalogue, row: Account, code: str) -> bool:
+    """Say whether a code is good now, and let it be so this once."""
+    secret = bytes.fromhex(catalogue.vault.open(SEALED_AS, row.totp_cipher or b""))
+    step = totp.step_of(secret, code.strip(), catalogue.clock(), row.totp_step)
+    if step is not None:
+        row.totp_step = step
+    return step is not None
+
+
+def _caller_of(row: Account) -> Caller:
+    return Caller(row.name, row.role, account_id=row.id)
+
+
+def _record(session: Session, caller: Caller, action: str, row: Account) -> None:
+    audit.record(session, caller, action, hospital_id=row.hospital_id, account_id=row.id)
