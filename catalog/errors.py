@@ -6,6 +6,7 @@
     ├── NotAllowed            this caller may not do this
     ├── Conflict              it contradicts what already stands
     ├── Expired               it was possible earlier
+    ├── TooMany               this caller asks too much; later it may ask again
     ├── IntegrityFault        bytes are not the bytes that were promised
     └── Unavailable           a store is down; trying again later is right
         ├── DatabaseDown
@@ -60,6 +61,16 @@ class Expired(HurenError):
     """It was possible earlier and is no longer."""
 
     code = "expired"
+
+
+class TooMany(HurenError):
+    """This caller asks too much; it may ask again after `retry_after_seconds`."""
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_after_seconds: int, *, code: str | None = None) -> None:
+        super().__init__("请求过于频繁,请稍后再试", "Too many requests; try again later", code=code)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class IntegrityFault(HurenError):

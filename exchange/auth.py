@@ -80,6 +80,7 @@ def caller_of(request: Request) -> Caller:
         raise Unauthenticated("missing")
     key: TokenKey = request.app.state.token_key
     caller = key.verify(token.strip())
+    request.app.state.pace.take(caller)
     route = request.scope["route"]
     allowed = ACCESS.get((request.method, route.path), frozenset())
     if caller.role not in allowed:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from exchange.deadline import Deadline
+from exchange.harvest import Harvest
 
 
 def catalogue_of(request: Request) -> Catalogue:
@@ -27,6 +28,13 @@ def store_of(request: Request) -> ObjectStore | None:
     return store
 
 
+def harvest_of(request: Request) -> Harvest:
+    """Return the count of whom each caller asks about."""
+    harvest: Harvest = request.app.state.harvest
+    return harvest
+
+
+HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]

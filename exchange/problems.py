@@ -20,6 +20,7 @@ from catalog.errors import (
     InvalidInput,
     NotAllowed,
     NotFound,
+    TooMany,
     Unavailable,
 )
 from exchange.outcomes import outcome_of_problem
@@ -32,6 +33,7 @@ STATUS: Final[dict[type[HurenError], HTTPStatus]] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     Conflict: HTTPStatus.CONFLICT,
     Expired: HTTPStatus.GONE,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     IntegrityFault: HTTPStatus.BAD_GATEWAY,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     HurenError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -108,7 +110,10 @@ def _domain(request: Request, error: Exception) -> Response:
         ]
     if isinstance(error, Unavailable) and request.url.path == "/v1/checks":
         extra["answer"] = "unknown"
-    return problem_at(request.url.path, status_of(error), error.code, error.zh, error.en, **extra)
+    answer = problem_at(request.url.path, status_of(error), error.code, error.zh, error.en, **extra)
+    if isinstance(error, TooMany):
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    return answer
 
 
 def _unauthenticated(request: Request, error: Exception) -> Response:
