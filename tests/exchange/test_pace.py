@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -200,3 +201,24 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
         with socket.create_connection(("127.0.0.1", http.port), 20) as sock:
             sock.sendall(request)
             assert b" 200 " in sock.recv(64)
+
+
+def test_an_unexpected_error_leaves_a_reference_and_nothing_of_the_patient_in_the_log(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("999999198001010011 林晓渝")
+
+    monkeypatch.setattr("exchange.checks.recognition.check", fails)
+    with served(service.client.app) as http:
+        answer = requests.post(
+            f"http://127.0.0.1:{http.port}/v1/checks",
+            json=CHECK,
+            headers={"Authorization": f"Bearer {service.token('doctor', 'B')}"},
+            timeout=20,
+        )
+    assert answer.status_code == 500
+    assert answer.json()["reference"] in caplog.text
+    assert "999999198001010011" not in caplog.text + answer.text
+    assert "林晓渝" not in caplog.text + answer.text
+    assert "Exception in ASGI application" in caplog.text
