@@ -37,7 +37,11 @@ from exchange.body_limit import BodyLimit
 from exchange.deadline import Deadline
 from exchange.description import describe
 from exchange.gate import Gate
+from exchange.harvest import Harvest
 from exchange.issuers import Issuers
+from exchange.overload import Overload
+from exchange.pace import Pace
+from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
@@ -105,12 +109,18 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
+    app.state.pace = Pace(settings)
+    app.state.harvest = Harvest(settings)
     for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)
     describe(app)
     larger = {"/fhir": settings.fhir_body_limit_bytes}
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
+    app.add_middleware(
+        Overload, requests_at_once=settings.http_requests_at_once, seconds=settings.http_request_seconds
+    )
+    app.add_middleware(SecurityHeaders)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

@@ -11,6 +11,7 @@ from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import NotAllowed
 from exchange import cookies
 from exchange.gate import Gate
+from exchange.pace import Pace
 from exchange.problems import Unauthenticated
 from exchange.tokens import ROLES
 
@@ -168,19 +169,25 @@ async def caller_of(request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not scheme and (cookie := cookies.given(request)):
         found = await run_in_threadpool(cookies.signed_in, request, cookie)
-        _require(found.caller, ACCESS.get((request.method, request.scope["route"].path)))
-        return found.caller
+        return _admitted(request, found.caller)
     if scheme.lower() != "bearer" or not (token := token.strip()):
         raise Unauthenticated("missing")
     gate: Gate = request.app.state.gate
     caller = gate.remembered(token)
     if caller is None:
         caller = await run_in_threadpool(gate.verify, token)
-    _require(caller, ACCESS.get((request.method, request.scope["route"].path)))
-    return caller
+    return _admitted(request, caller)
 
 
 CallerOf = Annotated[Caller, Depends(caller_of)]
+
+
+def _admitted(request: Request, caller: Caller) -> Caller:
+    """Return the caller, if he may use this route and not too often. Raises NotAllowed, TooMany."""
+    _require(caller, ACCESS.get((request.method, request.scope["route"].path)))
+    pace: Pace = request.app.state.pace
+    pace.take(caller)
+    return caller
 
 
 def _require(caller: Caller, rule: Rule | None) -> None:

@@ -14,7 +14,7 @@ from catalog.recognition import CheckRequest
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.deps import CatalogueOf, DeadlineOf, HarvestOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 
@@ -105,8 +105,11 @@ class DecisionIn(BaseModel):
     summary="开单前询问可互认的既往结果 / ask before ordering",
     responses=answers(examples.CHECK),
 )
-def check(body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf) -> Json:
+def check(
+    body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
+) -> Json:
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
+    harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
     return Json(deadline.run(lambda wanted: _check(catalogue, caller, body, wanted)))
 
 

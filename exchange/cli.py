@@ -21,6 +21,7 @@ from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
 from catalog.workplace import Workplace, keys_dir, open_workplace
 from exchange.app import create_app, described
+from exchange.connection import guarded
 from exchange.counters import read_counters
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -54,8 +55,9 @@ def api(
             log_config=None,
             access_log=False,
             server_header=False,
+            http=guarded(settings.connection_limits()),
+            ws="none",
             timeout_keep_alive=15,
-            limit_concurrency=512,
             timeout_graceful_shutdown=5,
         )
 

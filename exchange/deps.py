@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from exchange.deadline import Deadline
+from exchange.harvest import Harvest
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
@@ -41,6 +42,13 @@ def token_key_of(request: Request) -> TokenKey:
     return key
 
 
+def harvest_of(request: Request) -> Harvest:
+    """Return the count of whom each caller asks about."""
+    harvest: Harvest = request.app.state.harvest
+    return harvest
+
+
+HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]

@@ -58,7 +58,7 @@ def errors_of(method: str, path: str, rule: Rule, operation: Mapping[str, Any]) 
     """Return every error status a route may answer: its own, and those that its shape brings about."""
     found = {500, 503, *rule.errors} if rule.scope or rule.errors else {500}
     if (method, path) in ACCESS:
-        found |= {401, 403}
+        found |= {401, 403, 429}
     if operation.get("parameters") or operation.get("requestBody"):
         found.add(422)
     if method in _UNSAFE:

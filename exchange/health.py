@@ -87,5 +87,10 @@ def readyz(request: Request) -> Json:
 @router.get("/metrics", summary="计数 / counters (Prometheus text)")
 def metrics(request: Request) -> PlainTextResponse:
     """Return the counters of this machine's services in the Prometheus text format 0.0.4."""
-    lines = [f"huren_{name} {value}" for name, value in sorted(request.app.state.counters().items())]
+    own = {
+        "http_paced_total": request.app.state.pace.refused,
+        "http_harvest_alarms_total": request.app.state.harvest.alarms,
+    }
+    counted = {**request.app.state.counters(), **own}
+    lines = [f"huren_{name} {value}" for name, value in sorted(counted.items())]
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

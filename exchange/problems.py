@@ -90,8 +90,20 @@ def _headers(status: int) -> dict[str, str]:
     return headers
 
 
+class _WithoutTraceback(logging.Filter):
+    """The server logs what `_unexpected` has logged already, with a traceback: an exception's text can name anybody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not log.isEnabledFor(logging.DEBUG):
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem+json answer."""
+    """Make every error of `app` a problem+json answer, and keep tracebacks out of the log."""
+    server_log = logging.getLogger("uvicorn.error")
+    if not any(isinstance(each, _WithoutTraceback) for each in server_log.filters):
+        server_log.addFilter(_WithoutTraceback())
     app.add_exception_handler(HurenError, _domain)
     app.add_exception_handler(Unauthenticated, _unauthenticated)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -174,6 +174,19 @@ def test_a_bad_decision_is_refused_and_changes_nothing(
     assert (total["recognised"], total["refused"], total["net_fen"]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("curator", "/v1/admin/item-lists/proposal-1?region=%00"),
+        ("curator", "/v1/admin/studies?after=-17798636998200816478427423663194112"),
+        ("curator", "/v1/admin/hospitals/%00/local-codes"),
+    ],
+)
+def test_what_no_column_can_hold_is_the_callers_fault(service: Service, role: str, path: str) -> None:
+    answer = service.call("GET", path, role=role)
+    assert answer.status_code == 422, answer.text
+
+
 def test_time_that_has_run_out_is_gone(service: Service) -> None:
     check = service.call("POST", "/v1/checks", json=CHECK).json()
     service.city.now += timedelta(hours=25)

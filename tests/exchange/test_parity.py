@@ -81,8 +81,8 @@ def commands(name: str, group: Any) -> Iterator[str]:
 def test_every_command_of_a_curator_has_its_route_and_every_route_its_command() -> None:
     there = {each for name, group in GROUPS.items() for each in commands(name, get_command(group))}
     assert set(STEPS) == there
-    routes = {route for route, roles in ACCESS.items() if "curator" in roles and "/admin/" in route[1]}
+    routes = {route for route, rule in ACCESS.items() if "curator" in rule.roles and "/admin/" in route[1]}
     steps = [*STEPS.values(), *SINGLE.values()]
     assert routes - BY_HTTP_ALONE == {route for route in steps if "/admin/" in route[1]}
-    assert all("curator" in ACCESS[route] for route in steps)
+    assert all("curator" in ACCESS[route].roles for route in steps)
     assert all(option in signature(command).parameters for command, option in SINGLE if option)

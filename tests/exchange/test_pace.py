@@ -1,0 +1,224 @@
+"""How fast and about how many people one caller may ask (FAULTS A7), how many at once, and what every answer carries."""
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from catalog.context import Caller
+from catalog.errors import TooMany
+from exchange.harvest import Harvest
+from exchange.overload import Overload
+from exchange.pace import Pace
+from exchange.settings import ExchangeSettings
+from tests.dicom_node.raw_peer import wait_until
+from tests.exchange.conftest import Service
+from tests.exchange.served import served
+from tests.exchange.test_people_api import CHECK
+
+HOUR = timedelta(hours=1)
+LINGER_ZERO = struct.pack("ii", 1, 0)  # close by reset
+DOCTOR, OTHER = Caller("dr.li", "doctor", "B"), Caller("dr.wu", "doctor", "C")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(st.lists(st.floats(0, 5), max_size=200))
+def test_no_caller_gets_more_than_his_burst_and_his_rate(pauses: list[float]) -> None:
+    clock = Clock()
+    pace = Pace(ExchangeSettings(pace_per_second=2, pace_burst=5), clock)
+    taken = 0
+    for pause in pauses:
+        clock.now += pause
+        try:
+            pace.take(DOCTOR)
+            taken += 1
+        except TooMany:
+            continue
+    assert taken <= 5 + 2 * clock.now + 1e-6
+    pace.take(OTHER)
+
+
+def test_who_waits_as_long_as_he_is_told_is_served_again() -> None:
+    clock = Clock()
+    pace = Pace(ExchangeSettings(pace_per_second=0.1, pace_burst=1), clock)
+    pace.take(DOCTOR)
+    with pytest.raises(TooMany) as refused:
+        pace.take(DOCTOR)
+    clock.now += refused.value.seconds
+    pace.take(DOCTOR)
+
+
+@pytest.fixture
+def settings() -> ExchangeSettings:
+    return ExchangeSettings(
+        check_seconds=20,
+        pace_per_second=0.01,
+        pace_burst=60,
+        harvest_alarm_people=20,
+        harvest_limit_people=50,
+    )
+
+
+def test_one_client_that_walks_ten_thousand_patients_is_stopped_and_named_and_others_are_not(
+    service: Service,
+) -> None:
+    service.city.hospital("C", tier=2, region="500107")
+    numbers = [f"X{number:08}" for number in range(10_000)]
+    statuses = []
+    for number in numbers:
+        answer = ask(service, number)
+        statuses.append(answer.status_code)
+        if answer.status_code == 429:
+            assert int(answer.headers["Retry-After"]) >= 1
+            if answer.json()["code"] == "too_many":
+                break
+    assert statuses[:50] == [200] * 50
+    assert set(statuses[50:]) == {429}
+    assert ask(service, "Y00000001", hospital="C").status_code == 200
+    with service.city.catalogue.engine.connect() as connection:
+        alarms = connection.execute(
+            text("select caller, detail from audit_event where action = 'harvest.alarm'")
+        ).all()
+    assert [tuple(alarm) for alarm in alarms] == [("test doctor", {"people_within_an_hour": 20})]
+    assert "huren_http_harvest_alarms_total 1" in service.client.get("/metrics").text
+
+
+def ask(service: Service, number: str, hospital: str = "B") -> Any:
+    patient = {"id_type": "03", "id_number": number, "country": "CHN"}
+    return service.call("POST", "/v1/checks", hospital=hospital, json={**CHECK, "patient": patient})
+
+
+def test_the_same_patient_asked_for_again_and_again_is_no_harvest(service: Service) -> None:
+    harvest = Harvest(ExchangeSettings(harvest_alarm_people=2, harvest_limit_people=3))
+    for _ in range(100):
+        harvest.take(service.city.catalogue, DOCTOR, "01", "same")
+    assert harvest.alarms == 0
+
+
+def test_an_hour_later_the_count_begins_again(service: Service) -> None:
+    clock = Clock()
+    harvest = Harvest(ExchangeSettings(harvest_alarm_people=2, harvest_limit_people=3), clock)
+
+    def walk(numbers: range) -> None:
+        for number in numbers:
+            harvest.take(service.city.catalogue, DOCTOR, str(number))
+
+    walk(range(3))
+    with pytest.raises(TooMany) as refused:
+        walk(range(3, 4))
+    assert 0 < refused.value.seconds <= 1801
+    clock.now += 3600
+    walk(range(3, 6))
+
+
+def test_requests_beyond_those_at_once_are_told_to_come_back_and_slow_bodies_take_no_place() -> None:
+    release = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await asyncio.to_thread(release.wait, 20)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    def status(port: int, request: bytes) -> int:
+        with socket.create_connection(("127.0.0.1", port), 20) as sock:
+            sock.sendall(request)
+            return int(sock.recv(4096).split()[1])
+
+    whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    guarded = Overload(app, 2, 20.0)
+    with served(guarded) as http, ThreadPoolExecutor(4) as pool:
+        with socket.create_connection(("127.0.0.1", http.port)) as slow:
+            slow.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n1")
+            two = [pool.submit(status, http.port, whole) for _ in range(2)]
+            wait_until(lambda: guarded._under_way == 2)
+            assert status(http.port, whole) == 503
+            release.set()
+            assert [one.result() for one in two] == [200, 200]
+        assert status(http.port, whole) == 200
+    assert guarded._under_way == 0
+
+
+def test_a_request_without_an_answer_in_time_is_told_so() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    with (
+        served(Overload(app, 2, 0.2)) as http,
+        socket.create_connection(("127.0.0.1", http.port), 20) as sock,
+    ):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b" 503 " in sock.recv(4096)
+
+
+def test_every_answer_says_that_it_is_no_page_and_not_to_be_kept(service: Service) -> None:
+    for path in ("/healthz", "/v1/reasons", "/nowhere", "/fhir/nowhere"):
+        headers = service.call("GET", path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: Service) -> None:
+    """FAULTS A10."""
+    chance = random.Random(10)
+    body = b'{"patient":{"id_type":"03","id_number":"X00000001","country":"CHN"},"orders":[{"order_id":"1","item_code":"CT07"}]}'
+    token = service.key.issue(subject="s", role="hospital_system", hospital="B", lifetime=HOUR).encode()
+    head = b"POST /v1/checks HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + token
+    request = head + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    engine = service.city.catalogue.engine
+    with served(service.client.app) as http:
+
+        def cut(_: int) -> None:
+            with socket.create_connection(("127.0.0.1", http.port), 20) as sock:
+                whole = chance.random() < 0.5
+                sock.sendall(request if whole else request[: chance.randrange(len(request))])
+                if chance.random() < 0.5:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(cut, range(5_000)))
+        wait_until(lambda: http.connections == 0, 60)
+        wait_until(lambda: engine.pool.checkedout() == 0, 60)  # type: ignore[attr-defined]
+        with socket.create_connection(("127.0.0.1", http.port), 20) as sock:
+            sock.sendall(request)
+            assert b" 200 " in sock.recv(64)
+
+
+def test_an_unexpected_error_leaves_a_reference_and_nothing_of_the_patient_in_the_log(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("999999198001010011 林晓渝")
+
+    monkeypatch.setattr("exchange.checks.recognition.check", fails)
+    with served(service.client.app) as http:
+        answer = requests.post(
+            f"http://127.0.0.1:{http.port}/v1/checks",
+            json=CHECK,
+            headers={"Authorization": f"Bearer {service.token('doctor', 'B')}"},
+            timeout=20,
+        )
+    assert answer.status_code == 500
+    assert answer.json()["reference"] in caplog.text
+    assert "999999198001010011" not in caplog.text + answer.text
+    assert "林晓渝" not in caplog.text + answer.text
+    assert "Exception in ASGI application" in caplog.text
