@@ -10,7 +10,6 @@ import pytest
 from dicom_node.spool import Spool, read_pack
 from tests.dicom_node.node_process import NodeProcess
 from tests.faults.large_object import Sent, send_large
-from tests.faults.scale import scaled
 from tests.processes import forget_peaks, use
 
 pytestmark = [pytest.mark.flow, pytest.mark.alone]
@@ -32,7 +31,7 @@ def test_a_large_object_leaves_the_node_small(node: NodeProcess) -> None:
     process = psutil.Process(node.process.pid)
     assert use(process).rss_mib < 120
     forget_peaks(process)
-    sent = send_large(node.port, "1.2.3", scaled(256, 2048) << 20)
+    sent = send_large(node.port, "1.2.3", 2 << 30)
     assert use(process).peak_rss_mib < 120
     node.stop()
     assert kept(node.root) == {sent}
@@ -40,7 +39,7 @@ def test_a_large_object_leaves_the_node_small(node: NodeProcess) -> None:
 
 def test_twenty_large_objects_at_once_leave_the_node_small(node: NodeProcess) -> None:
     process, sent = psutil.Process(node.process.pid), set[Sent]()
-    size_bytes = scaled(8, 200) << 20
+    size_bytes = 200 << 20
     threads = [
         threading.Thread(target=lambda n=n: sent.add(send_large(node.port, f"1.2.{n}", size_bytes)))
         for n in range(20)

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.flow
 
 # numbers the database gives, and times at which a row was written
 _NOT_COMPARED = {"id", "study_id", "pack_id", "person_id", "registered_at", "seen_at", "created_at"}
+_NOT_COMPARED |= {
+    "patient_id"
+}  # a document's number is sealed under another key of the database: compared opened
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def rebuild(archived: Archived) -> RebuildReport:
 
 
 def rows(archived: Archived) -> dict[str, list[str]]:
-    """Every meaningful column of the four tables, with keys of the database turned into UIDs and object keys."""
+    """Every meaningful column of the four tables, with keys of the database turned into what they stand for."""
     with transaction(archived.catalogue.engine) as session:
         return {
             "study": _told(session.execute(select(Study, Study.uid, Study.person_id.is_not(None)))),
@@ -67,7 +70,10 @@ def _told(found: Any) -> list[str]:
 
 def _columns(row: Any) -> dict[str, Any]:
     names = [column.key for column in row.__mapper__.column_attrs if column.key not in _NOT_COMPARED]
-    return {name: getattr(row, name) for name in names}
+    told = {name: getattr(row, name) for name in names}
+    if told.get("patient_id", "").startswith("sealed:"):
+        told["patient_id"] = "sealed"  # by a number of its own in each database
+    return told
 
 
 def a_city(archived: Archived) -> None:
