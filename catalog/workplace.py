@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,34 @@ class Workplace:
         if self.services.s3 is None:
             raise HurenError("未打开对象存储", "The object store was not opened")
         return ObjectStore(self.services.s3, workers=workers)
+
+    def open_audit_store(self) -> "ObjectStore | None":
+        """Return a client with the audit's own key, or None where none is named.
+
+        The embedded store's bucket is made with its first key: the second can make none.
+        """
+        from catalog.objects import ObjectStore
+
+        access, first = self.services.audit_s3, self.services.s3
+        if access is None:
+            return None
+        if self.embedded is not None and first is not None and first.endpoint == access.endpoint:
+            self.embedded.wait_s3()
+            with ObjectStore(replace(first, bucket=access.bucket), workers=1) as store:
+                store.ensure_bucket()
+        return ObjectStore(access, workers=1)
+
+    def audit_environment(self) -> dict[str, str]:
+        """Return what only the process that seals the audit is to know."""
+        access = self.services.audit_s3
+        if access is None:
+            return {}
+        return {
+            "HUREN_AUDIT_S3_ENDPOINT": access.endpoint,
+            "HUREN_AUDIT_S3_ACCESS_KEY": access.access_key,
+            "HUREN_AUDIT_S3_SECRET_KEY": access.secret_key,
+            "HUREN_AUDIT_S3_BUCKET": access.bucket,
+        }
 
     def environment(self) -> dict[str, str]:
         """Return the settings in use as environment variables, for child processes and `huren env`."""

@@ -1,0 +1,141 @@
+"""Commands about the audit: seal it, verify it, hand it on."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from cryptography.hazmat.primitives import serialization
+
+from catalog.audit_anchor import file_anchors, stored_anchors
+from catalog.audit_seal import open_signer, read_public
+from catalog.audit_sealer import Sealer
+from catalog.audit_verify import Verdict, verify
+from catalog.console import HERE, AsJson, DataDir, show
+from catalog.errors import InvalidInput
+from catalog.signals import stop_on_signals
+from catalog.workplace import Workplace, keys_dir, open_workplace
+
+audit = typer.Typer(
+    no_args_is_help=True,
+    help="审计:封存、核验、导出 / the audit: seal, verify, hand on\n\n例 / example:  huren audit verify --from-store",
+)
+AnchorFile = Annotated[
+    Path | None, typer.Option(help="锚定文件,默认在数据目录 audit/heads.jsonl / the auditor's file")
+]
+
+
+def _key_file(place: Workplace) -> Path:
+    return keys_dir(place.data_dir) / "audit.pem"
+
+
+@audit.command("seal")
+def audit_seal(
+    follow: Annotated[bool, typer.Option("--follow", help="持续封存 / go on until stopped")] = False,
+    every_seconds: Annotated[float, typer.Option(min=0.05, help="两次封存间隔秒数 / between seals")] = 1.0,
+    anchor_seconds: Annotated[
+        float, typer.Option(min=0.0, help="两次存入对象存储的间隔秒数 / between anchors in the store")
+    ] = 60.0,
+    anchor_file: AnchorFile = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """把审计记录封入签名的哈希链,链头存到数据库之外。 Seal the audit into a signed chain; its head goes outside.
+
+    例 / example:  huren audit seal --follow
+    """
+    stop = threading.Event()
+    if follow:
+        stop_on_signals(stop)
+    with open_workplace(data_dir, s3=True) as place:
+        file = anchor_file or place.data_dir / "audit" / "heads.jsonl"
+        sealer = Sealer(place.catalogue, open_signer(_key_file(place)), file, place.open_audit_store())
+        if follow:
+            sealer.follow(stop, every_seconds, anchor_seconds)
+            return
+        sealer.open()
+        records = sealer.seal()
+        sealer.anchor()
+    typer.echo(f"已封存记录 / records sealed: {records}")
+
+
+@audit.command("key")
+def audit_key(data_dir: DataDir = HERE) -> None:
+    """打印封存公钥,交审计员保存。 Print the public key of the seals, for an auditor to keep.
+
+    例 / example:  huren audit key > audit-public.pem
+    """
+    with open_workplace(data_dir) as place:
+        public = open_signer(_key_file(place)).public
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    typer.echo(pem.decode().strip())
+
+
+@audit.command("verify")
+def audit_verify(
+    anchor: Annotated[
+        Path | None, typer.Option(help="与此锚定文件比对 / compare with this anchor file")
+    ] = None,
+    from_store: Annotated[
+        bool, typer.Option("--from-store", help="与对象存储中的锚定比对 / compare with the object store")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="封存公钥 PEM,默认用本机密钥 / the public key; this machine's by default"),
+    ] = None,
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """核验每条记录和每个封存,指出第一处不符。 Verify every record and seal; name the first bad one (exit code 1).
+
+    不比对锚定时,链尾被截去或整链被重算无法发现。
+    Without an anchor neither a cut end nor a chain made anew with the key can be found.
+
+    例 / example:  huren audit verify --anchor heads.jsonl --json
+    """
+    with open_workplace(data_dir, s3=from_store) as place:
+        anchors = list(file_anchors(anchor)) if anchor else []
+        if from_store:
+            store = place.open_audit_store()
+            if store is None:
+                raise InvalidInput(
+                    "未设置 HUREN_AUDIT_S3_ACCESS_KEY", "HUREN_AUDIT_S3_ACCESS_KEY is not set", field="store"
+                )
+            with store:
+                anchors += stored_anchors(store)
+        public = read_public(key or _key_file(place))
+        if json:
+            verdict = verify(place.catalogue.engine, public, anchors)
+        else:
+            from rich.progress import Progress
+
+            with Progress(transient=True) as progress:
+                task = progress.add_task("verify", total=None)
+                verdict = verify(
+                    place.catalogue.engine,
+                    public,
+                    anchors,
+                    lambda done, total: progress.update(task, completed=done, total=total),
+                )
+    _tell(verdict, as_json=json)
+    if not verdict.agrees:
+        raise typer.Exit(1)
+
+
+def _tell(verdict: Verdict, *, as_json: bool) -> None:
+    figures = {
+        "agrees": verdict.agrees,
+        "records": verdict.records,
+        "seals": verdict.seals,
+        "anchors": verdict.anchors,
+        "unsealed": verdict.unsealed,
+    }
+    findings = [finding.described() for finding in verdict.findings]
+    if as_json:
+        typer.echo(orjson.dumps({**figures, "findings": findings}, option=orjson.OPT_INDENT_2).decode())
+        return
+    show([figures], as_json=False)
+    if findings:
+        show(findings, as_json=False, title="第一处在最上 / the first bad one on top")
+    elif not verdict.anchors:
+        typer.echo("未比对锚定 / no anchor was compared: --anchor FILE, --from-store")
