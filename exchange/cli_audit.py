@@ -1,5 +1,6 @@
 """Commands about the audit: seal it, verify it, hand it on."""
 
+import getpass
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +9,14 @@ import orjson
 import typer
 from cryptography.hazmat.primitives import serialization
 
+from catalog.audit import record
 from catalog.audit_anchor import file_anchors, stored_anchors
 from catalog.audit_seal import open_signer, read_public
 from catalog.audit_sealer import Sealer
 from catalog.audit_verify import Verdict, verify
 from catalog.console import HERE, AsJson, DataDir, show
+from catalog.context import Caller
+from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, keys_dir, open_workplace
@@ -120,6 +124,40 @@ def audit_verify(
     _tell(verdict, as_json=json)
     if not verdict.agrees:
         raise typer.Exit(1)
+
+
+@audit.command("export")
+def audit_export(
+    output: Annotated[Path, typer.Argument(help="输出文件,NDJSON / file to write, one resource a line")],
+    fhir: Annotated[bool, typer.Option("--fhir", help="FHIR AuditEvent (IHE BALP)")] = False,
+    after: Annotated[int, typer.Option(min=0, help="从此记录号之后 / records after this one")] = 0,
+    data_dir: DataDir = HERE,
+) -> None:
+    """导出已封存的记录,每行一个 FHIR AuditEvent。 Export what is sealed, one FHIR AuditEvent a line.
+
+    例 / example:  huren audit export --fhir audit.ndjson
+    """
+    from rich.progress import Progress
+
+    from catalog.audit_reading import every_sealed
+    from exchange.fhir_audit import audit_event
+
+    if not fhir:
+        raise InvalidInput("请指明格式:--fhir", "Say in which form: --fhir", field="fhir")
+    done = 0
+    with (
+        open_workplace(data_dir) as place,
+        transaction(place.catalogue.engine) as session,
+        output.open("wb") as file,
+        Progress(transient=True) as progress,
+    ):
+        task = progress.add_task("export", total=None)
+        record(session, Caller(f"{getpass.getuser()}@console", "operator"), "audit.export", after=after)
+        for told in every_sealed(session, after):
+            file.write(orjson.dumps(audit_event(told), option=orjson.OPT_APPEND_NEWLINE))
+            done += 1
+            progress.update(task, completed=done)
+    typer.echo(f"已导出 / exported: {done}")
 
 
 def _tell(verdict: Verdict, *, as_json: bool) -> None:
