@@ -76,7 +76,7 @@ def every_sealed(session: Session, after: int = 0) -> Iterator[Told]:
         after = found[-1].entry.id
 
 
-def _query() -> Select[Any]:
+def _query() -> Select[*tuple[Any, ...]]:
     code = func.coalesce(Hospital.code, "")
     return select(*ENTRY_COLUMNS, code).outerjoin(Hospital, Hospital.id == AuditEvent.hospital_id)
 

@@ -17,7 +17,7 @@ from catalog.audit_verify import Verdict, verify
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.db import transaction
-from catalog.errors import InvalidInput
+from catalog.errors import InvalidInput, Unavailable
 from catalog.signals import stop_on_signals
 from catalog.workplace import Workplace, keys_dir, open_workplace
 
@@ -158,6 +158,39 @@ def audit_export(
             done += 1
             progress.update(task, completed=done)
     typer.echo(f"已导出 / exported: {done}")
+
+
+@audit.command("forward")
+def audit_forward(
+    receiver: Annotated[str, typer.Argument(help="syslog 接收方 主机:端口 / the receiver, HOST:PORT")],
+    ca: Annotated[
+        Path, typer.Option(exists=True, help="签发机构 PEM / authorities that sign its certificate")
+    ],
+    cert: Annotated[Path | None, typer.Option(exists=True, help="本机证书 / our certificate")] = None,
+    key: Annotated[Path | None, typer.Option(exists=True, help="本机私钥 / our private key")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="持续转发 / go on until stopped")] = False,
+    every_seconds: Annotated[float, typer.Option(min=0.05, help="间隔秒数 / between rounds")] = 5.0,
+    data_dir: DataDir = HERE,
+) -> None:
+    """以 DICOM 审计报文经 TLS syslog 转发已封存的记录,从上次之处继续。 Send what is sealed, from where it stopped.
+
+    例 / example:  huren audit forward siem.example.org:6514 --ca authority.pem
+    """
+    from exchange.audit_syslog import forward, open_receiver, source_name
+
+    opened, source, stop = open_receiver(receiver, ca, cert, key), source_name(), threading.Event()
+    if follow:
+        stop_on_signals(stop)
+    with open_workplace(data_dir) as place:
+        engine, sent = place.catalogue.engine, 0
+        if not follow:
+            sent = forward(engine, opened, source, lambda count: typer.echo(f"{count} …", err=True))
+        while follow and not stop.wait(every_seconds):
+            try:
+                sent += forward(engine, opened, source)
+            except Unavailable as error:
+                typer.echo(str(error), err=True)
+    typer.echo(f"已转发 / sent: {sent}")
 
 
 def _tell(verdict: Verdict, *, as_json: bool) -> None:
