@@ -22,7 +22,7 @@ from catalog.db import transaction
 from catalog.errors import HurenError
 from catalog.objects import ObjectStore
 
-_AGAIN_SECONDS: Final = 30.0
+_AGAIN_SECONDS: Final = 5.0
 _LOG: Final = logging.getLogger("huren.audit")
 
 
@@ -47,6 +47,7 @@ class Sealer:
         in_file = deque(file_anchors(self._file), maxlen=1) if self._file.exists() else deque[Anchor]()
         refuse_fork(last, in_file)
         if self._store is not None:
+            self._store.ensure_bucket()
             refuse_fork(last, stored_anchors(self._store, after=last.number - 1 if last else 0))
         if last is not None:
             self._newest = Anchor.of(last)

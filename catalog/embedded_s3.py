@@ -48,7 +48,7 @@ _OPTIONS: Final = (
     *("-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"),
     *_ALONE,
 )
-_AUDIT_ACTIONS: Final = ("Read", "Write", "List")
+_AUDIT_ACTIONS: Final = ("Read", "Write", "List", "Admin")  # Admin: it makes its bucket
 _DURABLE: Final = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
 
 

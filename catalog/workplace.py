@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,20 +53,11 @@ class Workplace:
         return ObjectStore(self.services.s3, workers=workers)
 
     def open_audit_store(self) -> "ObjectStore | None":
-        """Return a client with the audit's own key, or None where none is named.
-
-        The embedded store's bucket is made with its first key: the second can make none.
-        """
+        """Return a client with the audit's own key, or None where none is named; nothing is asked of it yet."""
         from catalog.objects import ObjectStore
 
-        access, first = self.services.audit_s3, self.services.s3
-        if access is None:
-            return None
-        if self.embedded is not None and first is not None and first.endpoint == access.endpoint:
-            self.embedded.wait_s3()
-            with ObjectStore(replace(first, bucket=access.bucket), workers=1) as store:
-                store.ensure_bucket()
-        return ObjectStore(access, workers=1)
+        access = self.services.audit_s3
+        return None if access is None else ObjectStore(access, workers=1)
 
     def audit_environment(self) -> dict[str, str]:
         """Return what only the process that seals the audit is to know."""
