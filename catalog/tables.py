@@ -459,7 +459,16 @@ class AuditEvent(Base):
     """One disclosure or act: who, in which role, from which hospital, about whom; appended, never changed."""
 
     __tablename__ = "audit_event"
-    __table_args__ = (Index("ix_audit_event_person_id", "person_id"),)
+    __table_args__ = (
+        Index("ix_audit_event_person_id", "person_id"),
+        Index("ix_audit_event_caller_id", "caller", "id"),
+        Index(
+            "ix_audit_event_recorded_at",
+            "recorded_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        ),
+    )
     id: Mapped[int] = identity()
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
     action: Mapped[str]

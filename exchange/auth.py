@@ -14,6 +14,7 @@ _EVERY_ROLE: Final = frozenset(ROLES)
 _CARE: Final = frozenset({"doctor", "hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
 _CURATOR: Final = frozenset({"curator"})
+_AUDITOR: Final = frozenset({"auditor"})
 
 ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/checks"): _CARE,
@@ -30,6 +31,9 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/fhir"): frozenset({"hospital_system"}),
     ("POST", "/fhir/DiagnosticReport"): frozenset({"hospital_system"}),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): _CARE,
+    ("GET", "/fhir/AuditEvent"): _AUDITOR,
+    ("POST", "/fhir/AuditEvent/_search"): _AUDITOR,
+    ("GET", "/fhir/AuditEvent/{record_id}"): _AUDITOR,
     ("GET", "/openapi.json"): frozenset({"operator"}),
     ("GET", "/v1/items"): _EVERY_ROLE,
     ("GET", "/v1/reasons"): _EVERY_ROLE,

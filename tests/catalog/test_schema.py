@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 import catalog
+import catalog.tables_audit
 import catalog.tables_reports  # its tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data
