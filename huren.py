@@ -38,6 +38,7 @@ ELSEWHERE: Final = {
     "withdraw": "catalog.cli_withdrawal:withdraw",
     "notices": "catalog.cli_withdrawal:notices",
     "erase": "dicom_node.cli_erase:erase",
+    "seed": "catalog.cli_seed:seed",
 }
 
 
