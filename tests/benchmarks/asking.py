@@ -38,13 +38,15 @@ def questions(database_url: str, people: int, in_full_percent: int, count: int) 
             drawn.append(person_id)
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
-            "select person_id, id, item_code, laterality, body_part from result where person_id = any(%s)", [drawn]
+            "select person_id, id, item_code, laterality, body_part from result where person_id = any(%s)",
+            [drawn],
         ).fetchall()
     done: dict[int, list[tuple[Any, ...]]] = {}
     for person_id, *result in rows:
         done.setdefault(person_id, []).append(tuple(result))
     return [
-        _question(person_id, done.get(person_id, []), chance, number) for number, person_id in enumerate(drawn)
+        _question(person_id, done.get(person_id, []), chance, number)
+        for number, person_id in enumerate(drawn)
     ]
 
 
