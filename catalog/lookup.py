@@ -29,7 +29,7 @@ _ASKED_ABOUT: Final = text("""
         where id = found.id or group_id = found.group_id
     ) everybody on true
 """)
-_DONE_BEFORE: Final = text("""
+DONE_BEFORE: Final = text("""
     select result.id, result.study_id, result.hospital_id, result.item_code, result.laterality, result.body_part,
            result.exam_time, result.status, study.uid, study.description, study.patient_name, study.modalities,
            study.series_count, study.instance_count, study.images_complete, study.settles_at, study.quality_flagged,
@@ -105,7 +105,7 @@ def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tup
 
 def done_before(session: Session, people: Collection[int], items: Collection[str]) -> list[Done]:
     """Return what these people had done of these items, whenever it was."""
-    rows: Any = session.execute(_DONE_BEFORE, {"people": list(people), "items": list(items)})
+    rows: Any = session.execute(DONE_BEFORE, {"people": list(people), "items": list(items)})
     return [_done(*row) for row in rows]
 
 

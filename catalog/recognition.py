@@ -1,7 +1,7 @@
 """The one operation: orders of a person → candidates with verdicts, kept as given."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -156,7 +156,7 @@ def _answer(
     resolved = [(order, *resolve(asking, order)) for order in request.orders]
     orders = [order for _, order, _ in resolved if isinstance(order, Order)]
     priors = _priors(asking, registry, person, orders) if person is not None and orders else []
-    prices = registry.prices(asking.asker, {order.item_code for order in orders}, local_day(asking.now))
+    prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
     return {
         "check_id": str(uuid.uuid4()),
@@ -235,7 +235,7 @@ def _answer_order(
     order: Order | str,
     item: Item | None,
     priors: Iterable[_Prior],
-    prices: dict[str, PriceRow],
+    prices: Mapping[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
     answer: dict[str, Any] = {"order_id": request.order_number, "item": described, "candidates": []}

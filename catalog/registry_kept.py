@@ -18,7 +18,7 @@ class Kept:
     ids: dict[str, int] = field(default_factory=dict)
     places: dict[int, Institution] = field(default_factory=dict)
     marks: dict[int, tuple[Evaluation, ...]] = field(default_factory=dict)
-    prices: dict[tuple[str, str, date], PriceRow | None] = field(default_factory=dict)
+    prices: dict[tuple[str, date], dict[str, PriceRow]] = field(default_factory=dict)
     versions: dict[tuple[str, ...], Sequence[Any]] = field(default_factory=dict)
 
 

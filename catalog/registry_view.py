@@ -4,7 +4,7 @@ A check reads the stamp in its first statement, in its own transaction. Whatever
 after the change that made it, so a stale evaluation or price never decides; and a new stamp forgets everything.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -19,7 +19,7 @@ from catalog.records import Evaluation, Institution
 from catalog.registry_kept import Kept
 from catalog.tables import Hospital
 
-_MOST_PRICES: Final = 200_000  # every item at every hospital of a city, on one day
+_MOST_DAYS: Final = 4_000  # of price tables, each of one hospital on one day
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ class Registry:
             self._kept.marks.update({each: found.get(each, ()) for each in missing})
         return {each: self._kept.marks[each] for each in wanted}
 
-    def prices(self, asker: Institution, item_codes: Collection[str], on: date) -> dict[str, PriceRow]:
-        """Return the price of each item at the asking hospital on a day; unpriced items are absent."""
-        kept = self._kept.prices
-        if missing := {code for code in item_codes if (asker.code, code, on) not in kept}:
-            if len(kept) > _MOST_PRICES:
-                kept = self._kept.prices = {}
-            found = registry.prices_for(self._session, asker, missing, on)
-            kept.update({(asker.code, code, on): found.get(code) for code in missing})
-        priced = {code: kept.get((asker.code, code, on)) for code in item_codes}
-        return {code: row for code, row in priced.items() if row is not None}
+    def prices(self, asker: Institution, items: ItemList, on: date) -> Mapping[str, PriceRow]:
+        """Return the price of each item of the list at the asking hospital on a day; unpriced items are absent."""
+        key = (asker.code, on)
+        found = self._kept.prices.get(key)
+        if found is None:
+            if len(self._kept.prices) >= _MOST_DAYS:
+                self._kept.prices.clear()
+            codes = [item.code for item in items]
+            found = self._kept.prices[key] = registry.prices_for(self._session, asker, codes, on)
+        return found
 
     def items(self, ground: ItemList, regions: tuple[str, ...], at: datetime) -> ItemList:
         """Return the list for a hospital in these regions (smallest first) as it stood at a moment.
