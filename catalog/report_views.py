@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.orm import Session
 
 from catalog import audit, documents, groups, lab_results, registry, reports, sharing
@@ -240,14 +240,9 @@ def _laboratory(session: Session, results: list[HasReport]) -> dict[int, ResultR
     if not results:
         return {}
     withdrawn = {result.id for result in results if result.status == "withdrawn"}
-    query = (
-        select(Observation, VersionRow, Report)
-        .join(VersionRow, VersionRow.id == Observation.report_version_id)
-        .join(Report, Report.id == Observation.report_id)
-        .where(Observation.result_id.in_([result.id for result in results]))
-    )
     rows: dict[int, list[tuple[lab_results.Given, VersionRow, Report]]] = {}
-    for observation, row, report in session.execute(query).tuples():
+    asked = {"result_ids": [result.id for result in results]}
+    for observation, row, report in session.execute(_VALUES, asked).tuples():
         given = lab_results.value_version(observation, reports.known(row))
         rows.setdefault(observation.result_id or 0, []).append((given, row, report))
     for result_id in withdrawn & rows.keys():
@@ -261,6 +256,15 @@ def _laboratory(session: Session, results: list[HasReport]) -> dict[int, ResultR
         described["values"] = [] if status in WITHDRAWN else [_value(given.observation)]
         found[result_id] = ResultReport(report.id, ReportVersion(status, row.reported_at), described)
     return found
+
+
+# Put together once: every check with laboratory results asks it.
+_VALUES: Final = (
+    select(Observation, VersionRow, Report)
+    .join(VersionRow, VersionRow.id == Observation.report_version_id)
+    .join(Report, Report.id == Observation.report_id)
+    .where(Observation.result_id.in_(bindparam("result_ids", expanding=True)))
+)
 
 
 def _silent_withdrawals(
