@@ -40,6 +40,7 @@ ELSEWHERE: Final = {
     "notices": "catalog.cli_withdrawal:notices",
     "audit": "exchange.cli_audit:audit",
     "erase": "dicom_node.cli_erase:erase",
+    "seed": "catalog.cli_seed:seed",
 }
 
 
