@@ -41,7 +41,9 @@ ELSEWHERE: Final = {
     "keys": "catalog.cli_keys:keys",
     "withdraw": "catalog.cli_withdrawal:withdraw",
     "notices": "catalog.cli_withdrawal:notices",
+    "audit": "exchange.cli_audit:audit",
     "erase": "dicom_node.cli_erase:erase",
+    "seed": "catalog.cli_seed:seed",
 }
 
 
@@ -137,6 +139,7 @@ def _roles(data_dir: Path, dicom: int, http: int) -> dict[str, list[str]]:
         "node": [*run, "node", *data, "--dicom-port", str(dicom)],
         "api": [*run, "api", *data, "--http-port", str(http)],
         "ship": [*run, "ship", *data],
+        "audit": [*run, "audit", "seal", "--follow", *data],
     }
 
 

@@ -11,6 +11,7 @@ from catalog.clock import Clock
 from catalog.items import ItemList
 from catalog.reasons import OverrideReason
 from catalog.records import Policy
+from catalog.registry_kept import RegistryCache
 from catalog.vault import Vault
 
 EVERY_SCOPE: Final = "*"
@@ -43,6 +44,7 @@ class Catalogue:
     clock: Clock
     policy: Policy = field(default_factory=Policy)
     limits: Limits = field(default_factory=Limits)
+    registry: RegistryCache = field(default_factory=RegistryCache)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Services:
 
     database_url: str = field(repr=False)
     s3: S3Access | None
+    audit_s3: S3Access | None = None
 
 
 class Lock:
@@ -310,6 +311,7 @@ class Embedded:
         self.services = Services(
             postgres.database_url if isinstance(postgres, Postgres) else "",
             s3.access if isinstance(s3, S3Server) else None,
+            s3.audit_access if isinstance(s3, S3Server) else None,
         )
         self._forget_store()
 
@@ -361,9 +363,10 @@ def open_services(
     """
     database_url = settings.database_url if postgres else None
     access = settings.s3_access() if s3 else None
+    audit_access = settings.audit_s3_access() if s3 else None
     embed_postgres, embed_s3 = postgres and database_url is None, s3 and access is None
     if not (embed_postgres or embed_s3):
-        yield Services(database_url or "", access), None
+        yield Services(database_url or "", access, audit_access), None
         return
     with Embedded(
         data_dir,
@@ -374,4 +377,7 @@ def open_services(
         wait_seconds=settings.folder_wait_seconds,
     ) as embedded:
         found = embedded.services
-        yield Services(database_url or found.database_url, access or found.s3), embedded
+        yield (
+            Services(database_url or found.database_url, access or found.s3, audit_access or found.audit_s3),
+            embedded,
+        )

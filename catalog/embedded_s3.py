@@ -31,6 +31,7 @@ from catalog.errors import ObjectStoreDown
 from catalog.settings import S3Access
 
 BUCKET: Final = "huren"
+AUDIT_BUCKET: Final = "huren-audit"
 _PARTS: Final = ("master", "volume", "filer", "s3")  # each with an HTTP and a gRPC port
 _STOP_SECONDS: Final = 1.0  # the volumes are closed within milliseconds; the rest waits 15 s for nobody
 _SHELL_SECONDS: Final = 15.0
@@ -47,6 +48,7 @@ _OPTIONS: Final = (
     *("-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"),
     *_ALONE,
 )
+_AUDIT_ACTIONS: Final = ("Read", "Write", "List", "Admin")  # Admin: it makes its bucket
 _DURABLE: Final = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
 
 
@@ -58,12 +60,22 @@ class S3Seat:
     access_key: str
     secret_key: str = field(repr=False)
     signing_key: str = field(repr=False)
+    audit_access_key: str = ""  # a folder of an earlier release has none yet
+    audit_secret_key: str = field(default="", repr=False)
 
     @classmethod
     def new(cls) -> "S3Seat":
         """Return a seat with free ports and random keys."""
         ports = tuple(free_ports(2 * len(_PARTS)))
-        return cls(ports, secrets.token_hex(10), secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        seat = cls(ports, secrets.token_hex(10), secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        return seat.with_audit_key()
+
+    def with_audit_key(self) -> "S3Seat":
+        """Return a seat that has the second key."""
+        if self.audit_access_key:
+            return self
+        fresh = secrets.token_hex(10), secrets.token_urlsafe(32)
+        return replace(self, audit_access_key=fresh[0], audit_secret_key=fresh[1])
 
     def port(self, part: str, kind: str = "") -> int:
         """Return the HTTP port, or with kind "grpc" the gRPC port, of one part."""
@@ -86,6 +98,12 @@ class S3Server:
         return S3Access(endpoint, self.seat.access_key, self.seat.secret_key, BUCKET)
 
     @property
+    def audit_access(self) -> S3Access:
+        """Return the address and the key that can do nothing but read and write the audit's bucket."""
+        endpoint, seat = self.access.endpoint, self.seat
+        return S3Access(endpoint, seat.audit_access_key, seat.audit_secret_key, AUDIT_BUCKET)
+
+    @property
     def pid(self) -> int | None:
         """Return the process id of the server last started."""
         return self._child.pid
@@ -102,7 +120,8 @@ class S3Server:
         """Settle the ports and write the configuration; what a killed owner left is cleared away."""
         (self._folder / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        self.seat = replace(self.seat, ports=tuple(keep_or_replace(list(self.seat.ports))))
+        ports = tuple(keep_or_replace(list(self.seat.ports)))
+        self.seat = replace(self.seat.with_audit_key(), ports=ports)
         self._write_configuration()
 
     def start(self) -> None:
@@ -154,9 +173,9 @@ class S3Server:
 
     def _write_configuration(self) -> None:
         """Write the files the server looks for in its working directory, before any elsewhere."""
-        keys = {"accessKey": self.seat.access_key, "secretKey": self.seat.secret_key}
-        identity = {"name": "huren", "credentials": [keys], "actions": ["Admin"]}
-        write_private(self._folder / "s3.json", json.dumps({"identities": [identity]}))
+        everything = _identity("huren", self.access, "Admin")
+        audit = _identity("audit", self.audit_access, *(f"{act}:{AUDIT_BUCKET}" for act in _AUDIT_ACTIONS))
+        write_private(self._folder / "s3.json", json.dumps({"identities": [everything, audit]}))
         tables = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
         signing = "".join(f'[{table}]\nkey = "{self.seat.signing_key}"\n' for table in tables)
         write_private(self._folder / "security.toml", signing)
@@ -165,6 +184,11 @@ class S3Server:
             self._folder / "filer.toml",
             f"[leveldb2]\nenabled = false\n[sqlite]\nenabled = true\ndbFile = {names}\n",
         )
+
+
+def _identity(name: str, access: S3Access, *actions: str) -> dict[str, object]:
+    keys = {"accessKey": access.access_key, "secretKey": access.secret_key}
+    return {"name": name, "credentials": [keys], "actions": list(actions)}
 
 
 def _binary() -> str:

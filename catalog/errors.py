@@ -10,6 +10,7 @@
     ├── IntegrityFault        bytes are not the bytes that were promised
     └── Unavailable           a store is down; trying again later is right
         ├── DatabaseDown
+        ├── AuditDown
         └── ObjectStoreDown
 
 Messages are for the person who meets them, Chinese first, and never carry patient data.
@@ -89,6 +90,12 @@ class DatabaseDown(Unavailable):
     """The catalogue's database does not answer."""
 
     code = "database_down"
+
+
+class AuditDown(Unavailable):
+    """The audit cannot be written: no audit, no data."""
+
+    code = "audit_down"
 
 
 class ObjectStoreDown(Unavailable):

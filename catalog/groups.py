@@ -14,11 +14,6 @@ def members(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
     return frozenset(asked.union(session.scalars(select(Person.id).where(_together(asked)))))
 
 
-def of_person(session: Session, person: Person) -> frozenset[int]:
-    """Return a person just read, and everybody merged with him."""
-    return frozenset({person.id}) if person.group_id is None else members(session, {person.id})
-
-
 def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
     """Serialise what changes these people's results, decisions or money until the transaction ends.
 

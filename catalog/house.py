@@ -15,6 +15,7 @@ from catalog.workplace import Workplace
 
 STOP_SECONDS: Final = 12.0
 START_SECONDS: Final = 60.0
+AUDIT_ROLE: Final = "audit"
 _LOG: Final = logging.getLogger("huren.house")
 
 
@@ -31,7 +32,10 @@ class House:
         environment = os.environ | self._place.environment()
         for name, command in self._roles.items():
             if name not in self._running:
-                self._running[name] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+                own = self._place.audit_environment() if name == AUDIT_ROLE else {}
+                self._running[name] = subprocess.Popen(
+                    command, env=environment | own, stdin=subprocess.DEVNULL
+                )
 
     def wait_until_answering(self, ports: tuple[int, ...], stop: threading.Event) -> bool:
         """Wait until every port takes connections; False where `stop` came first.

@@ -20,7 +20,7 @@ Sex = Literal["male", "female", "other", "unknown"]  # FHIR R4 administrative-ge
 
 NATIONAL_ID = "01"
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_CHECK_DIGITS = "10X98765432"
+CHECK_DIGITS = "10X98765432"
 _EARLIEST_BIRTH = date(1850, 1, 1)
 _HALF_WIDTH = {0x3000: " ", **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}}
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
@@ -52,7 +52,7 @@ def check_national_id(raw: str, today: date) -> NationalId:
 def check_digit(body: str) -> str:
     """Return the check digit of the first 17 digits (GB 11643-1999, ISO 7064 MOD 11-2)."""
     total = sum(int(digit) * weight for digit, weight in zip(body, _WEIGHTS, strict=True))
-    return _CHECK_DIGITS[total % 11]
+    return CHECK_DIGITS[total % 11]
 
 
 def find_national_id(candidates: Iterable[str], today: date) -> str | None:

@@ -6,13 +6,13 @@ region last. A moment is judged by what was known and in force then, so importin
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import or_, select
+from sqlalchemy import Row, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -67,24 +67,40 @@ def load_released(session: Session, items: ItemList) -> None:
 
 def in_force(session: Session, catalogue: Catalogue, regions: Sequence[str], at: datetime) -> ItemList:
     """Return the list for a hospital that lies in `regions` (smallest first) as it stood at a moment."""
-    return _standing(session, catalogue, regions, day=local_day(at), known_at=at)
+    return standing(session, catalogue.items, versions_for(session, regions), regions, at)
+
+
+def versions_for(session: Session, regions: Sequence[str]) -> Sequence[Row[Any]]:
+    """Return every version of the lists that concern hospitals in `regions`, by first day; rows, without items."""
+    query = (
+        select(*ItemListVersion.__table__.columns)
+        .where(or_(ItemListVersion.region_code.is_(None), ItemListVersion.region_code.in_(regions)))
+        .order_by(ItemListVersion.effective_from)
+    )
+    return session.execute(query).all()
+
+
+def standing(
+    session: Session, ground: ItemList, versions: Iterable[Any], regions: Sequence[str], at: datetime
+) -> ItemList:
+    """Return the list that stood at a moment, of these versions; `ground` where the exchange has none of its own."""
+    return _standing(session, ground, versions, regions, day=local_day(at), known_at=at)
 
 
 def _standing(
-    session: Session, catalogue: Catalogue, regions: Sequence[str], *, day: date, known_at: datetime
+    session: Session,
+    ground: ItemList,
+    versions: Iterable[Any],
+    regions: Sequence[str],
+    *,
+    day: date,
+    known_at: datetime,
 ) -> ItemList:
-    query = (
-        select(ItemListVersion)
-        .where(
-            or_(ItemListVersion.region_code.is_(None), ItemListVersion.region_code.in_(regions)),
-            ItemListVersion.effective_from <= day,
-            ItemListVersion.known_from <= known_at,
-        )
-        .order_by(ItemListVersion.effective_from)
-    )
-    newest = {row.region_code: row for row in session.scalars(query)}
-    ground = newest.get(None)
-    items = _items(session, ground) if ground is not None else catalogue.items
+    newest = {
+        row.region_code: row for row in versions if row.effective_from <= day and row.known_from <= known_at
+    }
+    row = newest.get(None)
+    items = ground if row is None else _items(session, row)
     for region in reversed(regions):
         row = newest.get(region)
         items = items if row is None else overlaid(items, _items(session, row))
@@ -95,7 +111,8 @@ def on_day(session: Session, catalogue: Catalogue, region: str | None, day: date
     """Return the list of a region (none: the whole exchange) for a day, as it is known now."""
     path = () if region is None else (region, *_path_above(session, region))
     moment = _moment(catalogue, day)
-    return _standing(session, catalogue, path, day=day, known_at=moment)
+    found = versions_for(session, path)
+    return _standing(session, catalogue.items, found, path, day=day, known_at=moment)
 
 
 def every_item(session: Session, catalogue: Catalogue) -> ItemList:
@@ -280,7 +297,7 @@ _READ: Final[dict[str, ItemList]] = {}
 _MOST_READ: Final = 256
 
 
-def _items(session: Session, row: ItemListVersion) -> ItemList:
+def _items(session: Session, row: ItemListVersion | Row[Any]) -> ItemList:
     known = _READ.get(row.digest)
     if known is not None:
         return known

@@ -19,7 +19,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from catalog.errors import IntegrityFault, NotFound, ObjectStoreDown
+from catalog.errors import Conflict, IntegrityFault, NotFound, ObjectStoreDown
 from catalog.settings import S3Access
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -106,6 +106,26 @@ class ObjectStore:
         """Store `content` under `key` with its SHA-256."""
         self._put(key, io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest(), content_type)
 
+    def put_new(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> bool:
+        """Store `content` unless something is there under `key`; return whether it was stored.
+
+        The store is asked to refuse by itself (RFC 9110 §13.1.2), which the SDK has no public way to ask for.
+        """
+        if self.exists(key):
+            return False
+        digest = hashlib.sha256(content).hexdigest()
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            "Content-Type": content_type,
+            "If-None-Match": "*",
+            _SHA256: digest,
+        }
+        try:
+            with _translated():
+                self._client._put_object(self._bucket, key, content, headers)
+        except Conflict:
+            return False
+        return True
+
     @contextmanager
     def open_range(self, key: str, offset: int, length: int) -> Iterator[Iterator[bytes]]:
         """Yield the `length` bytes from `offset` in pieces of at most 1 MiB; the connection is always given back.
@@ -152,10 +172,12 @@ class ObjectStore:
             return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield every object whose key begins with `prefix`, in key order."""
+    def list(self, prefix: str = "", after: str | None = None) -> Iterator[StoredObject]:
+        """Yield every object whose key begins with `prefix`, in key order, those after the key `after` only."""
         with _translated():
-            for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+            for found in self._client.list_objects(
+                self._bucket, prefix=prefix, recursive=True, start_after=after
+            ):
                 yield StoredObject(str(found.object_name), found.size or 0, modified_at=found.last_modified)
 
     def delete(self, key: str) -> None:
@@ -243,8 +265,10 @@ def _translated() -> Iterator[None]:
         ) from error
 
 
-def _meaning(error: S3Error) -> NotFound | IntegrityFault | ObjectStoreDown:
+def _meaning(error: S3Error) -> NotFound | IntegrityFault | Conflict | ObjectStoreDown:
     """Return the error for what S3 answered; a missing bucket is no missing object."""
+    if error.code in ("PreconditionFailed", "ConditionalRequestConflict"):
+        return Conflict("已有这个对象", "there is such an object already", code="object_exists")
     if error.code in ("NoSuchKey", "NoSuchObject", "NoSuchVersion"):
         return NotFound("没有这个对象", "there is no such object")
     if error.code == "InvalidRange":

@@ -1,10 +1,10 @@
 """People: found by document, linked to hospitals' PatientIDs, held for a human where facts conflict."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ from catalog.linking import DOUBTFUL, LINKED, SEVERAL, UNLINKED
 from catalog.links import demographics
 from catalog.registry import hospital_by_code
 from catalog.rules import local_day
-from catalog.tables import Alias, IdentityHold, Person, Study
+from catalog.tables import Alias, Person, Study
 
 __all__ = ["DOUBTFUL", "LINKED", "UNLINKED", "demographics"]
 _LONGEST_NUMBER: Final = 64
@@ -155,13 +155,6 @@ def link_study(
             concerned = links.studies_under(session, key)
             report_identity.relink(session, catalogue, report_identity.under(session, key))
     links.relink(session, catalogue, _with_accession(session, study, concerned))
-
-
-def held(session: Session, people: Collection[int]) -> bool:
-    """Say whether something of these people waits for a human."""
-    held = exists().where(IdentityHold.person_id.in_(people))
-    doubted = exists().where(Alias.person_id.in_(people), Alias.state == DOUBTFUL)
-    return bool(session.scalar(select(or_(held, doubted)))) or report_identity.held(session, people)
 
 
 def _with_accession(session: Session, study: Study, studies: list[Study]) -> list[Study]:

@@ -1,28 +1,29 @@
 """The one operation: orders of a person → candidates with verdicts, kept as given."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
 
-from catalog import audit, grants, groups, item_lists, ledger, people, registry, report_views, sharing
+from catalog import audit, check_record, grants, groups, lookup, report_views, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
+from catalog.lookup import Done, Images, Known
 from catalog.orders import ORDER_ERRORS, Asking, OrderRequest, resolve, side
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
+from catalog.registry import hospital_by_code
+from catalog.registry_view import Registry
 from catalog.report_views import ResultReport
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
-from catalog.tables import Decision, Hospital, OrderCheck, OrderedItem, Person, Result, Study
+from catalog.tables import Decision, OrderCheck
 
 StillWanted = Callable[[], bool]
 
@@ -44,20 +45,18 @@ class CheckRequest:
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     verdict: Verdict
-    result: Result
-    study: Study | None
+    done: Done
     hospital: Institution
     exact: bool
     report: ResultReport | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Prior:
     """One result of the person with everything that belongs to it."""
 
     prior: Prior
-    result: Result
-    study: Study | None
+    done: Done
     report: ResultReport | None
 
 
@@ -71,16 +70,16 @@ def check(
     DatabaseDown where the catalogue does not answer.
     """
     _refuse_duplicates(catalogue, request.orders)
+    digests = catalogue.vault.digests(request.document.id_type, request.document.number)
     with transaction(catalogue.engine) as session:
-        hospital = registry.hospital_by_code(session, caller.hospital_code)
-        asker = registry.institutions(session, [hospital])[hospital.id]
+        stamp, person = lookup.asked_about(session, request.document.id_type, digests)
+        registry = Registry(session, catalogue.registry.under(stamp))
+        hospital_id, asker = registry.hospital(caller.hospital_code)
         now = catalogue.clock()
-        items = item_lists.in_force(session, catalogue, asker.regions, now)
-        asking = Asking(session, catalogue, asker, hospital.id, now, request.urgency, items)
-        person = people.find(session, catalogue, request.document)
-        everybody = groups.of_person(session, person) if person else frozenset()
-        answer, disclosed = _may_disclose(session, person, everybody, request)
-        given = _answer(asking, request, person if disclosed else None, answer)
+        items = registry.items(catalogue.items, asker.regions, now)
+        asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
+        answer, disclosed = _may_disclose(person, request)
+        given = _answer(asking, registry, request, person if disclosed else None, answer)
         _keep(asking, caller, request, person, given)
         if not still_wanted():
             raise TimeoutError("nobody waits for this answer any more")
@@ -94,7 +93,7 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
     Raises NotFound for another hospital's check: it looks like none.
     """
     with transaction(catalogue.engine) as session:
-        hospital = registry.hospital_by_code(session, caller.hospital_code)
+        hospital = hospital_by_code(session, caller.hospital_code)
         kept = session.get(OrderCheck, check_id)
         if kept is None or kept.hospital_id != hospital.id:
             raise NotFound("没有该次询问", "No such check", code="unknown_check")
@@ -142,22 +141,22 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def _may_disclose(
-    session: Session, person: Person | None, everybody: Collection[int], request: CheckRequest
-) -> tuple[str, bool]:
+def _may_disclose(person: Known | None, request: CheckRequest) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
-    if person is None or not sharing.is_shared(session, everybody):
+    if person is None or person.opted_out:
         return COMPLETE, False
-    if conflicts(people.demographics(person), request.demographics, request.document):
+    if conflicts(person.demographics, request.demographics, request.document):
         return INCOMPLETE, False
-    return (INCOMPLETE if people.held(session, everybody) else COMPLETE), True
+    return (INCOMPLETE if person.held else COMPLETE), True
 
 
-def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer: str) -> dict[str, Any]:
+def _answer(
+    asking: Asking, registry: Registry, request: CheckRequest, person: Known | None, answer: str
+) -> dict[str, Any]:
     resolved = [(order, *resolve(asking, order)) for order in request.orders]
     orders = [order for _, order, _ in resolved if isinstance(order, Order)]
-    priors = _priors(asking, person, orders) if person is not None and orders else []
-    prices = _prices(asking, orders)
+    priors = _priors(asking, registry, person, orders) if person is not None and orders else []
+    prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
     return {
         "check_id": str(uuid.uuid4()),
@@ -171,80 +170,63 @@ def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer
     }
 
 
-def _priors(asking: Asking, person: Person, orders: Iterable[Order]) -> list[_Known]:
+def _priors(asking: Asking, registry: Registry, person: Known, orders: Iterable[Order]) -> list[_Prior]:
     """Return every result of the person that could answer one of the orders."""
-    wanted = set().union(*(order.answered_by for order in orders))
-    everybody = groups.of_person(asking.session, person)
-    query = (
-        select(Result, Study, Hospital)
-        .join(Hospital, Hospital.id == Result.hospital_id)
-        .outerjoin(Study, Study.id == Result.study_id)
-        .where(
-            Result.person_id.in_(everybody),
-            Result.item_code.in_(wanted),
-            Result.status.in_(("active", "withdrawn")),
-        )
-    )
-    rows = asking.session.execute(query).tuples().all()
-    hospitals = {hospital.id: hospital for _, _, hospital in rows}
-    places = registry.institutions(asking.session, hospitals.values())
-    marks = registry.evaluations(asking.session, hospitals)
-    reports = report_views.reports_of(asking.session, (result for result, _, _ in rows))
+    wanted = frozenset().union(*(order.answered_by for order in orders))
+    found = lookup.done_before(asking.session, person.everybody, wanted)
+    if not found:
+        return []
+    places = registry.places(done.hospital_id for done in found)
+    marks = registry.marks(places)
+    reports = report_views.reports_of(asking.session, found)
     return [
-        _known(asking, result, study, places[hospital.id], marks.get(hospital.id, ()), reports.get(result.id))
-        for result, study, hospital in rows
+        _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
+        for done in found
     ]
 
 
-def _known(
+def _prior(
     asking: Asking,
-    result: Result,
-    study: Study | None,
+    done: Done,
     hospital: Institution,
     evaluations: tuple[Evaluation, ...],
     report: ResultReport | None,
-) -> _Known:
-    item = asking.items.get(result.item_code)
+) -> _Prior:
+    item = asking.items.get(done.item_code)
     if item is None:
-        raise LookupError(f"result {result.id} names an item that is not on the list")
-    complete, flagged = _images_stand(study, asking.now)
+        raise LookupError(f"result {done.id} names an item that is not on the list")
+    images = done.images
+    complete, flagged = _images_stand(images, asking.now)
     prior = Prior(
-        result_id=str(result.id),
+        result_id=str(done.id),
         item_code=item.code,
         category=item.category,
         negative=item.negative,
         hospital=hospital,
-        exam_time=result.exam_time,
+        exam_time=done.exam_time,
         evaluations=evaluations,
         item_groups=item.groups,
         reports=(report.version,) if report else (),
-        laterality=side(result.laterality),
-        body_part=result.body_part,
-        withdrawn=result.status == "withdrawn" or (study is not None and study.withdrawn),
+        laterality=side(done.laterality),
+        body_part=done.body_part,
+        withdrawn=done.status == "withdrawn" or (images is not None and images.withdrawn),
         images_complete=complete,
         quality_flagged=flagged,
-        uid_conflict=study is not None and study.uid_conflict,
+        uid_conflict=images is not None and images.uid_conflict,
     )
-    return _Known(prior, result, study, report)
+    return _Prior(prior, done, report)
 
 
-def _images_stand(study: Study | None, now: datetime) -> tuple[bool, bool]:
-    if study is None:
+def _images_stand(images: Images | None, now: datetime) -> tuple[bool, bool]:
+    if images is None:
         return True, False
     return stands(
         now,
-        images_complete=study.images_complete,
-        settles_at=study.settles_at,
-        flagged=study.quality_flagged,
-        count_short=study.count_short,
+        images_complete=images.images_complete,
+        settles_at=images.settles_at,
+        flagged=images.quality_flagged,
+        count_short=images.count_short,
     )
-
-
-def _prices(asking: Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
-    codes = {order.item_code for order in orders}
-    if not codes:
-        return {}
-    return registry.prices_for(asking.session, asking.asker, codes, local_day(asking.now))
 
 
 def _answer_order(
@@ -252,8 +234,8 @@ def _answer_order(
     request: OrderRequest,
     order: Order | str,
     item: Item | None,
-    priors: Iterable[_Known],
-    prices: dict[str, PriceRow],
+    priors: Iterable[_Prior],
+    prices: Mapping[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
     answer: dict[str, Any] = {"order_id": request.order_number, "item": described, "candidates": []}
@@ -268,12 +250,12 @@ def _answer_order(
     return answer | {"candidates": [_describe(candidate, price) for candidate in found]}
 
 
-def _judged(asking: Asking, order: Order, priors: Iterable[_Known]) -> Iterable[_Candidate]:
+def _judged(asking: Asking, order: Order, priors: Iterable[_Prior]) -> Iterable[_Candidate]:
     for known in priors:
         verdict = decide(order, known.prior, asking.catalogue.policy, asking.now)
         if verdict.shown is not Shown.HIDDEN:
             exact = known.prior.item_code == order.item_code
-            yield _Candidate(verdict, known.result, known.study, known.prior.hospital, exact, known.report)
+            yield _Candidate(verdict, known.done, known.prior.hospital, exact, known.report)
 
 
 def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
@@ -283,35 +265,35 @@ def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
         key=lambda c: (
             c.verdict.shown is not Shown.RECOGNISABLE,
             not c.exact,
-            -c.result.exam_time.timestamp(),
+            -c.done.exam_time.timestamp(),
             -c.report.version.reported_at.timestamp() if c.report else 0.0,
-            c.result.id,
+            c.done.id,
         ),
     )
 
 
 def _describe(candidate: _Candidate, price: PriceRow | None) -> dict[str, Any]:
-    result, study, verdict = candidate.result, candidate.study, candidate.verdict
+    done, verdict = candidate.done, candidate.verdict
     return {
-        "result_id": str(result.id),
+        "result_id": str(done.id),
         "verdict": verdict.shown.value,
         "reasons": [reason_text(code, REASONS) for code in verdict.reasons],
-        "item_code": result.item_code,
-        "laterality": result.laterality,
-        "body_part": result.body_part,
+        "item_code": done.item_code,
+        "laterality": done.laterality,
+        "body_part": done.body_part,
         "hospital": {"code": candidate.hospital.code, "name": candidate.hospital.name},
         "own_hospital": verdict.own_hospital,
         "hr_marks": list(verdict.marks),
-        "exam_time": _iso(result.exam_time),
+        "exam_time": _iso(done.exam_time),
         "report": candidate.report.described if candidate.report else None,
-        "images": None if study is None else _images(study),
+        "images": None if done.images is None else _images(done.images),
         "saving_fen": price.price_fen if price else 0,
         "price_id": price.row_id if price else None,
         "valid_until": verdict.valid_until.isoformat() if verdict.valid_until else None,
     }
 
 
-def _images(study: Study) -> dict[str, Any]:
+def _images(study: Images) -> dict[str, Any]:
     return {
         "StudyInstanceUID": study.uid,
         "StudyDescription": study.description,
@@ -323,37 +305,32 @@ def _images(study: Study) -> dict[str, Any]:
 
 
 def _keep(
-    asking: Asking, caller: Caller, request: CheckRequest, person: Person | None, given: dict[str, Any]
+    asking: Asking, caller: Caller, request: CheckRequest, person: Known | None, given: dict[str, Any]
 ) -> None:
     session = asking.session
-    session.add(
-        OrderCheck(
-            id=uuid.UUID(given["check_id"]),
-            hospital_id=asking.hospital_id,
-            person_id=person.id if person else None,
-            department=request.department,
-            urgency=request.urgency,
-            answer=given["answer"],
-            caller=caller.subject,
-            given=given,
-            asked_at=asking.now,
-            expires_at=asking.now + asking.catalogue.limits.decide_within,
-        )
+    person_id = person.id if person else None
+    check_record.keep(
+        session,
+        given,
+        hospital_id=asking.hospital_id,
+        person_id=person_id,
+        department=request.department,
+        caller=caller.subject,
+        asked_at=asking.now,
+        expires_at=asking.now + asking.catalogue.limits.decide_within,
+        business_date=local_day(asking.now),
     )
-    session.flush()
-    if person is not None:
-        for answer in given["orders"]:
-            _keep_order(asking, person, given["check_id"], answer)
+    if person_id is not None:
         if given["patient"] is not None:
             lasting = asking.catalogue.limits.decide_within
-            grants.grant(session, caller, asking.hospital_id, person.id, grants.CHECK, asking.now, lasting)
-        report_views.remember_shown(session, asking.hospital_id, person.id, _shown_reports(given))
+            grants.grant(session, caller, asking.hospital_id, person_id, grants.CHECK, asking.now, lasting)
+        report_views.remember_shown(session, asking.hospital_id, person_id, _shown_reports(given))
     audit.record(
         session,
         caller,
         "check",
         hospital_id=asking.hospital_id,
-        person_id=person.id if person else None,
+        person_id=person_id,
         check_id=given["check_id"],
         answer=given["answer"],
         shown=[c["result_id"] for o in given["orders"] for c in o["candidates"]],
@@ -367,37 +344,7 @@ def _shown_reports(given: dict[str, Any]) -> Iterable[int]:
                 yield int(candidate["report"]["report_id"])
 
 
-def _keep_order(asking: Asking, person: Person, check_id: str, answer: dict[str, Any]) -> None:
-    """Remember an order at its first check; it becomes a reminder once a recognisable prior was shown."""
-    if answer.get("error"):
-        return
-    recognisable = [c for c in answer["candidates"] if c["verdict"] == Shown.RECOGNISABLE]
-    key = {"hospital_id": asking.hospital_id, "order_number": answer["order_id"]}
-    row = key | {
-        "person_id": person.id,
-        "item_code": answer["item"]["code"],
-        "first_check_id": uuid.UUID(check_id),
-        "business_date": local_day(asking.now),
-        "emergency": asking.urgency == "emergency",
-        "own_hospital": False,
-        "reminder": False,
-    }
-    asking.session.execute(insert(OrderedItem).values(row).on_conflict_do_nothing())
-    if recognisable:
-        _remind(asking, key, person.id, own=all(c["own_hospital"] for c in recognisable))
-
-
-def _remind(asking: Asking, key: dict[str, Any], person_id: int, *, own: bool) -> None:
-    query = select(OrderedItem).filter_by(**key, person_id=person_id, reminder=False).with_for_update()
-    order = asking.session.scalars(query).one_or_none()
-    if order is None:
-        return
-    order.reminder, order.own_hospital = True, own
-    account = ledger.Account(order.hospital_id, order.item_code, order.business_date, own, order.emergency)
-    ledger.add_to_month(asking.session, account, {"reminders": 1})
-
-
-def _patient(person: Person | None) -> dict[str, Any] | None:
+def _patient(person: Known | None) -> dict[str, Any] | None:
     if person is None:
         return None
     birth_date = person.birth_date.isoformat() if person.birth_date else None

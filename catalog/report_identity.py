@@ -61,11 +61,6 @@ def hold(session: Session, report: Report, people: Collection[int], reasons: Col
     _apply(session, report, Link("doubtful", None, tuple(reasons), frozenset(people)))
 
 
-def held(session: Session, people: Collection[int]) -> bool:
-    """Say whether a report that may be of one of these people waits for a human."""
-    return bool(session.scalar(select(exists().where(ReportHold.person_id.in_(people)))))
-
-
 def concerned(session: Session, report: Report) -> set[int]:
     """Return everybody whose a report is, may be, or was ruled on to be or not."""
     held_for = select(ReportHold.person_id).where(ReportHold.report_id == report.id)

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.orm import Session
 
 from catalog import audit, documents, grants, groups, lab_results, registry, reports, sharing, visibility
@@ -18,7 +17,7 @@ from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, in_order, standing
 from catalog.rules import HOSPITAL_ZONE
-from catalog.tables import Hospital, Result, Study
+from catalog.tables import Hospital, Study
 from catalog.tables_reports import Observation, Report, ReportAttachment, ReportShown
 from catalog.tables_reports import ReportVersion as VersionRow
 
@@ -54,7 +53,18 @@ class NamedDocument:
     size_bytes: int
 
 
-def reports_of(session: Session, results: Iterable[Result]) -> dict[int, ResultReport]:
+class HasReport(Protocol):
+    """What a result is asked for its report."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def study_id(self) -> int | None: ...
+    @property
+    def status(self) -> str: ...
+
+
+def reports_of(session: Session, results: Iterable[HasReport]) -> dict[int, ResultReport]:
     """Return, by result, the report version that counts; absent where there is no report yet."""
     results = list(results)
     found = _laboratory(session, [r for r in results if r.study_id is None])
@@ -65,12 +75,16 @@ def reports_of(session: Session, results: Iterable[Result]) -> dict[int, ResultR
 
 def remember_shown(session: Session, hospital_id: int, person_id: int, report_ids: Iterable[int]) -> None:
     """Let a hospital read from now on the reports that a check has shown it."""
-    rows = [
-        {"hospital_id": hospital_id, "person_id": person_id, "report_id": report_id}
-        for report_id in sorted(set(report_ids))
-    ]
-    if rows:
-        session.execute(insert(ReportShown).values(rows).on_conflict_do_nothing())
+    shown = sorted(set(report_ids))
+    if shown:
+        given = {"hospital_id": hospital_id, "person_id": person_id, "report_ids": shown}
+        session.execute(_REMEMBER, given)
+
+
+_REMEMBER: Final = text("""
+    insert into report_shown (hospital_id, person_id, report_id)
+    select :hospital_id, :person_id, unnest(cast(:report_ids as bigint[])) on conflict do nothing
+""")
 
 
 def read(catalogue: Catalogue, caller: Caller, report_id: int) -> dict[str, Any]:
@@ -254,18 +268,13 @@ def _imaging(session: Session, study_ids: Iterable[int]) -> dict[int | None, Res
     }
 
 
-def _laboratory(session: Session, results: list[Result]) -> dict[int, ResultReport]:
+def _laboratory(session: Session, results: list[HasReport]) -> dict[int, ResultReport]:
     if not results:
         return {}
     withdrawn = {result.id for result in results if result.status == "withdrawn"}
-    query = (
-        select(Observation, VersionRow, Report)
-        .join(VersionRow, VersionRow.id == Observation.report_version_id)
-        .join(Report, Report.id == Observation.report_id)
-        .where(Observation.result_id.in_([result.id for result in results]))
-    )
     rows: dict[int, list[tuple[lab_results.Given, VersionRow, Report]]] = {}
-    for observation, row, report in session.execute(query).tuples():
+    asked = {"result_ids": [result.id for result in results]}
+    for observation, row, report in session.execute(_VALUES, asked).tuples():
         given = lab_results.value_version(observation, reports.known(row))
         rows.setdefault(observation.result_id or 0, []).append((given, row, report))
     for result_id in withdrawn & rows.keys():
@@ -279,6 +288,15 @@ def _laboratory(session: Session, results: list[Result]) -> dict[int, ResultRepo
         described["values"] = [] if status in WITHDRAWN else [_value(given.observation)]
         found[result_id] = ResultReport(report.id, ReportVersion(status, row.reported_at), described)
     return found
+
+
+# Put together once: every check with laboratory results asks it.
+_VALUES: Final = (
+    select(Observation, VersionRow, Report)
+    .join(VersionRow, VersionRow.id == Observation.report_version_id)
+    .join(Report, Report.id == Observation.report_id)
+    .where(Observation.result_id.in_(bindparam("result_ids", expanding=True)))
+)
 
 
 def _silent_withdrawals(

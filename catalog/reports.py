@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -145,17 +146,26 @@ def standing_versions(
     A report whose person is in doubt, or another than the study's, is none of them.
     What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
     """
-    mine, theirs = aliased(Person), aliased(Person)
-    one_person = func.coalesce(mine.group_id, mine.id) == func.coalesce(theirs.group_id, theirs.id)
-    query = (
-        select(ReportVersion, Report)
-        .join(Report, Report.standing_version_id == ReportVersion.id)
-        .join(Study, Study.id == Report.study_id)
-        .outerjoin(mine, mine.id == Report.person_id)
-        .outerjoin(theirs, theirs.id == Study.person_id)
-        .where(Report.study_id.in_(list(study_ids)), or_(Report.identity == people.UNLINKED, one_person))
+    rows = session.execute(_STANDING_VERSIONS, {"study_ids": list(study_ids)}).tuples()
+    return [(known(row), row, report) for row, report in rows]
+
+
+# Put together once: every check with images asks it.
+_MINE, _THEIRS = aliased(Person), aliased(Person)
+_STANDING_VERSIONS: Final = (
+    select(ReportVersion, Report)
+    .join(Report, Report.standing_version_id == ReportVersion.id)
+    .join(Study, Study.id == Report.study_id)
+    .outerjoin(_MINE, _MINE.id == Report.person_id)
+    .outerjoin(_THEIRS, _THEIRS.id == Study.person_id)
+    .where(
+        Report.study_id.in_(bindparam("study_ids", expanding=True)),
+        or_(
+            Report.identity == people.UNLINKED,
+            func.coalesce(_MINE.group_id, _MINE.id) == func.coalesce(_THEIRS.group_id, _THEIRS.id),
+        ),
     )
-    return [(known(row), row, report) for row, report in session.execute(query).tuples()]
+)
 
 
 def known(row: ReportVersion) -> KnownVersion:

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     s3_bucket: str = "huren"
     s3_region: str = "us-east-1"
+    # a second key to another bucket, for the head of the audit's chain (catalog.audit_anchor)
+    audit_s3_endpoint: str | None = None
+    audit_s3_access_key: str | None = None
+    audit_s3_secret_key: SecretStr | None = None
+    audit_s3_bucket: str = "huren-audit"
     folder_wait_seconds: float = Field(default=30.0, ge=0)  # for another process to leave the data folder
     # how long a study waits for more of its images (catalog.completeness)
     quiet_minutes: float = Field(default=10.0, ge=0)
@@ -71,6 +76,28 @@ class Settings(BaseSettings):
             self.s3_access_key,
             self.s3_secret_key.get_secret_value(),
             self.s3_bucket,
+            self.s3_region,
+        )
+
+    def audit_s3_access(self) -> S3Access | None:
+        """Return where the audit's head is anchored, or None where no key for it is named.
+
+        Raises InvalidInput where only one half of the key is named, or the endpoint is no HTTP address.
+        """
+        endpoint = self.audit_s3_endpoint or self.s3_endpoint
+        if not (self.audit_s3_access_key or self.audit_s3_secret_key):
+            return None
+        if not self.audit_s3_access_key or self.audit_s3_secret_key is None or endpoint is None:
+            raise InvalidInput(
+                "HUREN_AUDIT_S3_ACCESS_KEY、HUREN_AUDIT_S3_SECRET_KEY 和存储地址须同时设置",
+                "HUREN_AUDIT_S3_ACCESS_KEY, HUREN_AUDIT_S3_SECRET_KEY and an endpoint go together",
+                field="audit_s3_access_key",
+            )
+        return S3Access(
+            with_scheme(endpoint),
+            self.audit_s3_access_key,
+            self.audit_s3_secret_key.get_secret_value(),
+            self.audit_s3_bucket,
             self.s3_region,
         )
 

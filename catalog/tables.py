@@ -51,6 +51,18 @@ class Hospital(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class RegistryStamp(Base):
+    """One row: a value that is new with every change to regions, hospitals, evaluations, prices or lists.
+
+    Triggers write it when the change is committed; whoever kept something read under another stamp reads again.
+    """
+
+    __tablename__ = "registry_stamp"
+    __table_args__ = (CheckConstraint("only_row", name="only_row"),)
+    only_row: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
+    stamp: Mapped[uuid.UUID]
+
+
 class Peer(Base):
     """An application entity of a hospital: from where it may send, and where it listens itself.
 
@@ -302,7 +314,7 @@ class Result(Base):
     __table_args__ = (
         CheckConstraint("status in ('active', 'superseded', 'withdrawn', 'erased')", name="status"),
         Index("ix_result_person_item_time", "person_id", "item_code", text("exam_time desc")),
-        Index("ix_result_study_id", "study_id"),
+        Index("ix_result_study_id", "study_id", postgresql_where=text("study_id is not null")),
     )
     id: Mapped[int] = identity()
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
@@ -459,7 +471,16 @@ class AuditEvent(Base):
     """One disclosure or act: who, in which role, from which hospital, about whom; appended, never changed."""
 
     __tablename__ = "audit_event"
-    __table_args__ = (Index("ix_audit_event_person_id", "person_id"),)
+    __table_args__ = (
+        Index("ix_audit_event_person_id", "person_id"),
+        Index("ix_audit_event_caller_id", "caller", "id"),
+        Index(
+            "ix_audit_event_recorded_at",
+            "recorded_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        ),
+    )
     id: Mapped[int] = identity()
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
     action: Mapped[str]

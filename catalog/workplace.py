@@ -52,6 +52,25 @@ class Workplace:
             raise HurenError("未打开对象存储", "The object store was not opened")
         return ObjectStore(self.services.s3, workers=workers)
 
+    def open_audit_store(self) -> "ObjectStore | None":
+        """Return a client with the audit's own key, or None where none is named; nothing is asked of it yet."""
+        from catalog.objects import ObjectStore
+
+        access = self.services.audit_s3
+        return None if access is None else ObjectStore(access, workers=1)
+
+    def audit_environment(self) -> dict[str, str]:
+        """Return what only the process that seals the audit is to know."""
+        access = self.services.audit_s3
+        if access is None:
+            return {}
+        return {
+            "HUREN_AUDIT_S3_ENDPOINT": access.endpoint,
+            "HUREN_AUDIT_S3_ACCESS_KEY": access.access_key,
+            "HUREN_AUDIT_S3_SECRET_KEY": access.secret_key,
+            "HUREN_AUDIT_S3_BUCKET": access.bucket,
+        }
+
     def environment(self) -> dict[str, str]:
         """Return the settings in use as environment variables, for child processes and `huren env`."""
         found = {"HUREN_DATABASE_URL": self.services.database_url}

@@ -83,9 +83,9 @@ def list_studies(
 def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
     """Return what the rules could not place, with the reason; audited."""
     with transaction(catalogue.engine) as session:
-        found = results.unmapped(session, limit=limit)
-        audit.record(session, caller, "studies.unmapped", count=len(found))
-        return Json({"studies": found})
+        rows = results.unmapped(session, limit=limit)
+        audit.record(session, caller, "unmapped.list", count=len(rows))
+        return Json({"studies": rows})
 
 
 @router.get(
@@ -95,11 +95,11 @@ def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) 
     responses=answers(examples.CONFLICTS),
 )
 def list_conflicts(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
-    """Return instances that share a UID with other bytes, or claim another's study; both are kept; audited."""
+    """Return instances that share a UID with other bytes, or claim another's study; both are kept. Audited."""
     with transaction(catalogue.engine) as session:
-        found = studies.conflicts(session, limit=limit)
-        audit.record(session, caller, "studies.conflicts", count=len(found))
-        return Json({"conflicts": found})
+        rows = studies.conflicts(session, limit=limit)
+        audit.record(session, caller, "conflicts.list", count=len(rows))
+        return Json({"conflicts": rows})
 
 
 def _study(study: Study, hospital: str, item_codes: list[str], now: datetime) -> dict[str, object]:

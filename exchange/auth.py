@@ -39,6 +39,7 @@ _CURATOR: Final = frozenset({"curator"})
 _FIGURES: Final = frozenset({"regulator", "auditor"})
 _DOCTOR: Final = frozenset({"doctor"})
 _REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is its privacy reviewer
+_AUDITOR: Final = frozenset({"auditor"})
 _OPERATOR: Final = frozenset({"operator"})
 _NONE: Final = DISCLOSES_NOTHING
 
@@ -69,6 +70,9 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
         _SYSTEM, "reports.write", "report.receive", (404, 409, 412, 502)
     ),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
+    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit."),
+    ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
+    ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
     ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
     ("POST", "/v1/session/password"): Rule(_EVERY_ROLE, "session.own", "account.password", (429,)),
@@ -80,8 +84,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
     ("GET", "/v1/admin/studies"): Rule(_CURATION, "curation.read", "studies.list"),
-    ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "studies.unmapped"),
-    ("GET", "/v1/admin/conflicts"): Rule(_CURATION, "curation.read", "studies.conflicts"),
+    ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "unmapped.list"),
+    ("GET", "/v1/admin/conflicts"): Rule(_CURATION, "curation.read", "conflicts.list"),
     ("GET", "/v1/admin/reports"): Rule(_CURATION, "curation.read", "reports.list"),
     ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Rule(

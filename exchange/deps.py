@@ -1,4 +1,4 @@
-"""What routes need from the application, as typed dependencies."""
+"""What routes need from the application, as typed dependencies; `async`, so that none of them costs a thread."""
 
 from typing import Annotated
 
@@ -12,19 +12,19 @@ from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
 
 
-def catalogue_of(request: Request) -> Catalogue:
+async def catalogue_of(request: Request) -> Catalogue:
     """Return the catalogue the application was made with."""
     catalogue: Catalogue = request.app.state.catalogue
     return catalogue
 
 
-def deadline_of(request: Request) -> Deadline:
+async def deadline_of(request: Request) -> Deadline:
     """Return the pool that answers within the time allowed at order time."""
     deadline: Deadline = request.app.state.deadline
     return deadline
 
 
-def store_of(request: Request) -> ObjectStore | None:
+async def store_of(request: Request) -> ObjectStore | None:
     """Return the object store of documents, where the application was made with one."""
     store: ObjectStore | None = request.app.state.store
     return store

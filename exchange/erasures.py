@@ -107,9 +107,11 @@ def erase(body: ErasureIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
 def list_erasures(
     caller: CallerOf, catalogue: CatalogueOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Json:
-    """Return erasures, newest first; `done` once every object is gone."""
+    """Return erasures, newest first; `done` once every object is gone. Audited."""
     with transaction(catalogue.engine) as session:
-        return Json({"erasures": erasures.listed(session, limit=limit)})
+        rows = erasures.listed(session, limit=limit)
+        audit.record(session, caller, "erasures.list", count=len(rows))
+        return Json({"erasures": rows})
 
 
 def _counted(scope: erasures.Scope) -> dict[str, int]:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from catalog.audit_chain import Entry
+from catalog.audit_reading import Told
+from exchange.fhir_audit import audit_event
 from exchange.outcomes import FHIR_JSON, Issue, operation_outcome
 
 
@@ -132,3 +135,41 @@ REFUSED: Final = operation_outcome(
     ]
 )
 NO_REPORT: Final = operation_outcome([Issue("not-found", "unknown_report", "没有该报告", "No such report")])
+AUDIT_EVENT: Final = audit_event(
+    Told(
+        Entry(
+            id=7,
+            recorded_at="2026-06-30T04:00:00.000000Z",
+            action="check.read",
+            caller="dr.wang",
+            role="doctor",
+            hospital_id=2,
+            person_id=1,
+            detail='{"check_id": "1181ee8b-118f-4c3d-9799-0dac41e8ccd1"}',
+        ),
+        "B",
+    )
+)
+AUDIT_FOUND: Final[dict[str, Any]] = {
+    "resourceType": "Bundle",
+    "type": "searchset",
+    "link": [{"relation": "self", "url": "https://huren.example/fhir/AuditEvent"}],
+    "entry": [
+        {
+            "fullUrl": "https://huren.example/fhir/AuditEvent/7",
+            "resource": AUDIT_EVENT,
+            "search": {"mode": "match"},
+        }
+    ],
+}
+BAD_COUNT: Final = operation_outcome(
+    [
+        Issue(
+            "invalid",
+            "bad_parameter",
+            "查询参数不支持或取值有误:_count",
+            "A search parameter is not supported, or its value is wrong: _count",
+        )
+    ]
+)
+NO_RECORD: Final = operation_outcome([Issue("not-found", "unknown_record", "没有该记录", "No such record")])

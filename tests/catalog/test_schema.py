@@ -12,7 +12,8 @@ from sqlalchemy import inspect
 
 import catalog
 import catalog.tables_access
-import catalog.tables_reports  # their tables join Base.metadata
+import catalog.tables_audit
+import catalog.tables_reports  # its tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data
 from catalog.schema import NEWEST, current, migrate

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.auditevent import AuditEvent
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from fhir.resources.R4B.operationoutcome import OperationOutcome
@@ -22,6 +23,7 @@ from tests.exchange.test_people_api import CHECK, ONE, OTHER, REASON, curate, re
 from tests.reports import LABORATORY, of_person, take
 
 RESOURCES = {
+    "AuditEvent": AuditEvent,
     "Bundle": Bundle,
     "DiagnosticReport": DiagnosticReport,
     "OperationOutcome": OperationOutcome,
@@ -87,6 +89,20 @@ def test_the_fhir_examples_are_taken_as_they_stand_and_answered_as_they_say(serv
     assert (refused.status_code, refused.json()) == (400, fhir_examples.REFUSED)
     missing = service.call("GET", "/fhir/DiagnosticReport/999")
     assert (missing.status_code, missing.json()) == (404, fhir_examples.NO_REPORT)
+
+
+def test_the_examples_of_the_audit_look_like_its_answers(service: Service) -> None:
+    check = service.call("POST", "/v1/checks", json=CHECK).json()
+    service.call("GET", f"/v1/checks/{check['check_id']}")
+    found = service.call("GET", "/fhir/AuditEvent?_count=1", role="auditor").json()
+    told = {**found, "link": found["link"][:1]}
+    assert_alike(fhir_examples.AUDIT_FOUND, told)
+    one = service.call("GET", f"/fhir/AuditEvent/{found['entry'][0]['resource']['id']}", role="auditor")
+    assert_alike(fhir_examples.AUDIT_EVENT, one.json())
+    bad = service.call("GET", "/fhir/AuditEvent?_count=x", role="auditor")
+    assert (bad.status_code, bad.json()) == (400, fhir_examples.BAD_COUNT)
+    missing = service.call("GET", f"/fhir/AuditEvent/{1 << 40}", role="auditor")
+    assert (missing.status_code, missing.json()) == (404, fhir_examples.NO_RECORD)
 
 
 def test_the_description_is_for_operators_who_are_signed_in_and_for_nobody_else(quiet: Service) -> None:

@@ -51,6 +51,7 @@ def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> N
             "people",
             "keys",
             "reports",
+            "audit",
         ):
             assert "--data-dir" in done.stdout or name == "openapi", name
             assert "例 / example" in done.stdout, name

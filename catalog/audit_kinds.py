@@ -1,0 +1,47 @@
+"""What kind of event an audit record is, told by its action, as FHIR, BALP and DICOM sort events. Pure."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Pattern = Literal["Read", "Query", "Create", "Update", "Delete", "Alert"]
+
+_VERBS: Final[dict[str, Pattern]] = {
+    **dict.fromkeys(("read", "show", "attachment", "verify"), "Read"),
+    **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan"), "Query"),
+    **dict.fromkeys(("register", "receive", "add", "import", "recognise", "override"), "Create"),
+    **dict.fromkeys(("erasure", "withdraw"), "Delete"),
+    **dict.fromkeys(("association_refused", "refused", "prepare", "rotate", "retire"), "Alert"),
+}
+_REFUSED: Final = frozenset({"association_refused", "refused"})
+_LETTER: Final[dict[Pattern, Literal["C", "R", "U", "D", "E"]]] = {
+    "Read": "R",
+    "Query": "E",
+    "Create": "C",
+    "Update": "U",
+    "Delete": "D",
+    "Alert": "E",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The pattern of BALP; `letter` is the event action code both standards share (PS3.15 A.5.2.5)."""
+
+    pattern: Pattern
+    refused: bool
+
+    @property
+    def letter(self) -> Literal["C", "R", "U", "D", "E"]:
+        """Return C, R, U, D or E."""
+        return _LETTER[self.pattern]
+
+    @property
+    def outcome(self) -> Literal["0", "4"]:
+        """Return "0" for success, "4" for what was refused."""
+        return "4" if self.refused else "0"
+
+
+def kind_of(action: str) -> Kind:
+    """Return the kind of an action by its last word; what is named nowhere changed something."""
+    verb = action.rpartition(".")[2]
+    return Kind(_VERBS.get(verb, "Update"), verb in _REFUSED)

@@ -1,0 +1,86 @@
+"""Reading the audit: for an auditor's search, newest first, and for what is handed on, in the order of ids."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from catalog import groups
+from catalog.audit_chain import Entry
+from catalog.audit_seal import ENTRY_COLUMNS
+from catalog.tables import AuditEvent, Hospital
+from catalog.tables_audit import AuditSeal
+
+_STEP: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An audit record with the code of the hospital that acted."""
+
+    entry: Entry
+    hospital_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What an auditor looks for; times are from (inclusive) and to (exclusive), `before_id` is where a page goes on."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    caller: str | None = None
+    caller_begins: str | None = None
+    person_id: int | None = None
+    before_id: int | None = None
+
+
+def find(session: Session, criteria: Criteria, limit: int) -> list[Told]:
+    """Return the newest records that fit; a person's with those of everybody merged with him."""
+    query = _query().order_by(AuditEvent.id.desc()).limit(limit)
+    if criteria.since is not None:
+        query = query.where(AuditEvent.recorded_at >= criteria.since)
+    if criteria.until is not None:
+        query = query.where(AuditEvent.recorded_at < criteria.until)
+    if criteria.caller is not None:
+        query = query.where(AuditEvent.caller == criteria.caller)
+    if criteria.caller_begins is not None:
+        beginning = criteria.caller_begins.lower()
+        query = query.where(func.lower(AuditEvent.caller).startswith(beginning, autoescape=True))
+    if criteria.person_id is not None:
+        query = query.where(AuditEvent.person_id.in_(groups.members(session, {criteria.person_id})))
+    if criteria.before_id is not None:
+        query = query.where(AuditEvent.id < criteria.before_id)
+    return [_told(row) for row in session.execute(query)]
+
+
+def get(session: Session, record_id: int) -> Told | None:
+    """Return one record."""
+    row = session.execute(_query().where(AuditEvent.id == record_id)).first()
+    return _told(row) if row else None
+
+
+def sealed_after(session: Session, record_id: int, limit: int = _STEP) -> list[Told]:
+    """Return the next records that are sealed: below them nothing can appear any more."""
+    through = session.scalar(select(func.max(AuditSeal.through_id))) or 0
+    query = _query().where(AuditEvent.id > record_id, AuditEvent.id <= through)
+    return [_told(row) for row in session.execute(query.order_by(AuditEvent.id).limit(limit))]
+
+
+def every_sealed(session: Session, after: int = 0) -> Iterator[Told]:
+    """Yield every sealed record in order."""
+    while found := sealed_after(session, after):
+        yield from found
+        after = found[-1].entry.id
+
+
+def _query() -> Select[*tuple[Any, ...]]:
+    code = func.coalesce(Hospital.code, "")
+    return select(*ENTRY_COLUMNS, code).outerjoin(Hospital, Hospital.id == AuditEvent.hospital_id)
+
+
+def _told(row: Sequence[Any]) -> Told:
+    *entry, code = row
+    return Told(Entry(*entry), code)

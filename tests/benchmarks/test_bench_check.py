@@ -1,0 +1,304 @@
+"""A check before ordering at size, over HTTP: three orders, a real token, the answer and its audit on disk.
+
+Beside it, in the same run: the cheapest authenticated route of the same server, and Orthanc's DICOMweb look-up of a
+patient's studies, over as many studies as it takes in HUREN_BENCH_ORTHANC_SECONDS (300).
+HUREN_BENCH_RESULTS="130000000" (with HUREN_BENCH_DIR on a volume with 50 GB free) is the seed's full size.
+"""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import psycopg
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from catalog.embedded import Embedded
+from catalog.embedded_child import free_ports
+from catalog.seed import IN_FULL_PERCENT, size_of
+from exchange.tokens import TokenKey, open_token_key
+from tests.benchmarks import table
+from tests.benchmarks.asking import Question, messages, questions, token, trivial_messages
+from tests.flow import orthanc
+from tests.flow.running import HUREN, until
+from tests.needs import find_tool
+
+SIZES = [int(text) for text in os.environ.get("HUREN_BENCH_RESULTS", "1000000,10000000").split(",")]
+FULL_SIZE = 100_000_000
+SECONDS = float(os.environ.get("HUREN_BENCH_SECONDS", "20"))
+ORTHANC_SECONDS = float(os.environ.get("HUREN_BENCH_ORTHANC_SECONDS", "300"))
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+TRIVIAL = "/v1/reasons"
+QUESTIONS, VERIFIED = 20_000, 100
+
+P99_ONE_MS, P99_ONE_FULL_SIZE_MS, P99_SIXTEEN_MS = 15.0, 20.0, 80.0
+LARGER_IS_AT_MOST, OF_TRIVIAL_AT_LEAST, OF_ORTHANC_AT_LEAST = 1.3, 0.35, 1.0
+SEED_SECONDS = 30 * 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """An `huren api` on a seeded database."""
+
+    port: int
+    database_url: str
+    key: TokenKey
+    asked: list[Question]
+    seed: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the clients saw."""
+
+    per_second: float
+    milliseconds: list[float]
+
+    def percentile(self, share: float) -> float:
+        return round(
+            self.milliseconds[min(int(len(self.milliseconds) * share), len(self.milliseconds) - 1)], 2
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the volume that is to be measured; nothing is left in it."""
+    place = Path(os.environ.get("HUREN_BENCH_DIR") or tmp_path_factory.mktemp("bench")) / uuid4().hex
+    place.mkdir(parents=True)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.benchmark
+@pytest.mark.alone
+def test_a_check_answers_in_time_at_any_size_and_beside_orthanc(folder: Path) -> None:
+    rows, ones, best = [], {}, 0.0
+    with Embedded(folder / "services", own=True) as servers:
+        servers.wait_s3()
+        for size in SIZES:
+            with _served(servers, folder / str(size), size) as served:
+                _assert_correct(served)
+                found = _measured(served)
+            ones[size], best = found["check", 1], max(best, found["check", 16].per_second)
+            rows += _rows(size, found, served.seed)
+    rows.append(_beside_orthanc(folder, best))
+    if len(SIZES) > 1:
+        growth = ones[SIZES[-1]].percentile(0.5) / ones[SIZES[0]].percentile(0.5)
+        what = f"check, p50 with {SIZES[-1]:,} results against {SIZES[0]:,}"
+        rows.append({"what": what, "ratio": round(growth, 2), "limit": LARGER_IS_AT_MOST, "at_most": True})
+    table.show(rows)
+    assert [row["what"] for row in rows if not _holds(row)] == []
+
+
+def _holds(row: dict[str, Any]) -> bool:
+    if "limit" not in row:
+        return True
+    value = row.get("ratio", row.get("ours"))
+    return bool(value <= row["limit"] if row.get("at_most") else value >= row["limit"])
+
+
+@contextmanager
+def _served(servers: Embedded, data: Path, size: int) -> Iterator[Served]:
+    """Seed a database of its own and serve it as `huren api` does."""
+    with psycopg.connect(servers.services.database_url, autocommit=True) as connection:
+        connection.execute(f"create database bench_{size}")
+    url = f"{servers.services.database_url.rpartition('/')[0]}/bench_{size}"
+    s3 = servers.services.s3
+    assert s3 is not None
+    environment = os.environ | {
+        "HUREN_DATABASE_URL": url,
+        "HUREN_S3_ENDPOINT": s3.endpoint,
+        "HUREN_S3_ACCESS_KEY": s3.access_key,
+        "HUREN_S3_SECRET_KEY": s3.secret_key,
+    }
+    _run("migrate", "--data-dir", data, environment=environment)
+    began = time.monotonic()
+    seeded = json.loads(
+        _run("seed", "--results", size, "--data-dir", data, "--json", environment=environment)
+    )
+    seeded["total_seconds"] = round(time.monotonic() - began, 1)
+    with psycopg.connect(url) as connection:
+        row = connection.execute("select pg_database_size(current_database())").fetchone()
+        assert row is not None
+        seeded["size_bytes"] = row[0]
+    port = free_ports(1)[0]
+    command = [*HUREN, "api", "--data-dir", str(data), "--http-port", str(port)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: orthanc.is_listening(port), 60)
+        asked = questions(url, size_of(size).people, IN_FULL_PERCENT, QUESTIONS)
+        yield Served(port, url, open_token_key(data / "keys" / "token.pem"), asked, seeded)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _run(*arguments: Any, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [*HUREN, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _assert_correct(served: Served) -> None:
+    """Every examination that stands in the database for an item asked is shown, and every answer is kept and audited."""
+    before = _kept(served.database_url)
+    with_images = 0
+    for question in served.asked[:VERIFIED]:
+        answer = httpx2.post(
+            f"http://127.0.0.1:{served.port}/v1/checks",
+            json=question.body,
+            headers={"Authorization": f"Bearer {token(served.key, question.hospital)}"},
+            trust_env=False,
+            timeout=30,
+        ).json()
+        assert answer["answer"] == "complete"
+        shown = {int(c["result_id"]): c for order in answer["orders"] for c in order["candidates"]}
+        assert question.known <= shown.keys()
+        with_images += sum(bool(candidate["images"]) for candidate in shown.values())
+    assert with_images
+    assert _kept(served.database_url) == tuple(count + VERIFIED for count in before)
+
+
+def _kept(database_url: str) -> tuple[int, int]:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "select (select count(*) from order_check), (select count(*) from audit_event where action = 'check')"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def _measured(served: Served) -> dict[tuple[str, int], Load]:
+    trivial = trivial_messages(served.key, TRIVIAL)
+    _load(served.port, messages(served.asked, served.key, "-warm"), 4)
+    before = _kept(served.database_url)
+    found = {}
+    for clients in (1, 16):
+        found["trivial", clients] = _load(served.port, trivial, clients)
+        found["check", clients] = _load(
+            served.port, messages(served.asked, served.key, f"-{clients}"), clients
+        )
+    answered = sum(len(found["check", clients].milliseconds) for clients in (1, 16))
+    assert _kept(served.database_url) == tuple(count + answered for count in before)
+    return found
+
+
+def _load(port: int, requests: list[str], clients: int, seconds: float = SECONDS) -> Load:
+    command = [sys.executable, "-m", "tests.benchmarks.load", str(port), str(clients), str(seconds)]
+    lines = "\n".join(map(json.dumps, requests))
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, cwd=root)
+    seen = json.loads(done.stdout)
+    assert seen["faults"] == []
+    return Load(len(seen["milliseconds"]) / seen["seconds"], seen["milliseconds"])
+
+
+def _rows(size: int, found: dict[tuple[str, int], Load], seed: dict[str, Any]) -> list[dict[str, Any]]:
+    p99_one_ms = P99_ONE_FULL_SIZE_MS if size >= FULL_SIZE else P99_ONE_MS
+    rows: list[dict[str, Any]] = [
+        {
+            "what": f"seconds to seed {size:,} results",
+            "ours": seed["total_seconds"],
+            "limit": SEED_SECONDS,
+            "at_most": True,
+            "size_gb": round(seed["size_bytes"] / 1e9, 2),
+            "parts": seed["seconds"],
+        }
+    ]
+    for clients, limit in ((1, p99_one_ms), (16, P99_SIXTEEN_MS)):
+        check, trivial = found["check", clients], found["trivial", clients]
+        rows.append(
+            {
+                "what": f"check, {size:,} results, {clients} client(s), p99 ms",
+                "ours": check.percentile(0.99),
+                "limit": limit,
+                "at_most": True,
+                "p50_ms": check.percentile(0.5),
+                "p95_ms": check.percentile(0.95),
+            }
+        )
+        row = {
+            "what": f"check, {size:,} results, {clients} client(s), requests/s, against {TRIVIAL}",
+            "ours": round(check.per_second, 1),
+            "peer": round(trivial.per_second, 1),
+            "ratio": round(check.per_second / trivial.per_second, 2),
+        }
+        rows.append(row | ({"limit": OF_TRIVIAL_AT_LEAST} if clients > 1 else {}))
+    return rows
+
+
+def _beside_orthanc(folder: Path, ours: float) -> dict[str, Any]:
+    program = find_tool("Orthanc")
+    plugins: Any = [str(DICOMWEB)] if DICOMWEB.exists() else []
+    with orthanc.running(program, folder, {}, "PEER", Plugins=plugins) as url:
+        patients = _fill(url)
+        port = int(url.rpartition(":")[2])
+        look_up = _dicomweb if plugins else _find
+        requests = [look_up(patient) for patient in patients[:QUESTIONS]]
+        theirs = _load(port, requests, 16)
+    return {
+        "what": f"check, 16 clients, requests/s, against Orthanc's look-up over {len(patients):,} studies",
+        "ours": round(ours, 1),
+        "peer": round(theirs.per_second, 1),
+        "ratio": round(ours / theirs.per_second, 2),
+        "limit": OF_ORTHANC_AT_LEAST,
+        "by": "DICOMweb" if plugins else "/tools/find",
+    }
+
+
+def _fill(url: str) -> list[str]:
+    """Give Orthanc studies of as many patients as it takes in time."""
+    until_time = time.monotonic() + ORTHANC_SECONDS
+
+    def send(sender: int) -> list[str]:
+        sent: list[str] = []
+        with httpx2.Client(trust_env=False, timeout=60) as client:
+            while time.monotonic() < until_time:
+                patient = f"P{sender}-{len(sent)}"
+                client.post(f"{url}/instances", content=_instance(patient)).raise_for_status()
+                sent.append(patient)
+        return sent
+
+    with ThreadPoolExecutor(2) as pool:
+        return [patient for sent in pool.map(send, range(2)) for patient in sent]
+
+
+def _instance(patient: str) -> bytes:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID = generate_uid(), generate_uid()
+    data.PatientID, data.PatientName, data.Modality = patient, "Nobody", "CT"
+    data.StudyDate, data.StudyDescription = "20260101", "CT CHEST"
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _dicomweb(patient: str) -> str:
+    path = f"/dicom-web/studies?00100020={patient}"
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: application/dicom+json\r\n\r\n"
+
+
+def _find(patient: str) -> str:
+    body = json.dumps({"Level": "Study", "Query": {"PatientID": patient}, "Expand": True})
+    return f"POST /tools/find HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n{body}"
