@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit
+from catalog import audit, webhooks
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -20,28 +20,30 @@ NoticeKind = Literal[
 
 
 def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], kind: NoticeKind) -> int:
-    """Write a notice for each standing decision that recognised one of these results; returns how many.
+    """Write a notice for each standing decision that recognised or cited one of these results; returns how many.
 
     In the transaction of what happened to the result, so that the news is as sure as the fact.
     """
     undo = aliased(Decision)
     query = select(Decision).where(
-        Decision.action == "recognise",
+        Decision.action.in_(("recognise", "cite")),
         Decision.result_id.in_(result_ids),
         ~exists().where(undo.undoes_id == Decision.id),
     )
     relying = session.scalars(query.order_by(Decision.id)).all()
-    for decision in relying:
-        session.add(
-            Notice(
-                hospital_id=decision.hospital_id,
-                decision_id=decision.id,
-                result_id=decision.result_id,
-                kind=kind,
-                created_at=catalogue.clock(),
-            )
+    news = [
+        Notice(
+            hospital_id=decision.hospital_id,
+            decision_id=decision.id,
+            result_id=decision.result_id,
+            kind=kind,
+            created_at=catalogue.clock(),
         )
-    return len(relying)
+        for decision in relying
+    ]
+    session.add_all(news)
+    webhooks.enqueue(session, catalogue, news)
+    return len(news)
 
 
 def notices(

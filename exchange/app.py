@@ -13,6 +13,7 @@ from exchange import (
     checks,
     fhir,
     health,
+    history,
     items,
     notices,
     patients,
@@ -24,6 +25,8 @@ from exchange import (
     reports,
     reviews,
     savings,
+    sheets,
+    webhooks,
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
@@ -56,13 +59,17 @@ def create_app(
     app.state.catalogue = catalogue
     app.state.token_key = token_key
     app.state.store = store
+    app.state.outbound = settings.outbound()
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
     for part in (
         checks,
+        sheets,
+        history,
         patients,
         notices,
+        webhooks,
         reports,
         report_curation,
         fhir,
