@@ -20,6 +20,7 @@ from catalog.errors import InvalidInput
 from catalog.identity import Demographics, Document
 from catalog.items import Category, Item
 from catalog.orders import Asking, order_of, side
+from catalog.recognition import StillWanted
 from catalog.rules import HOSPITAL_ZONE
 from catalog.tables import Hospital, Person, Result
 from catalog.tables_asking import StatedPurpose
@@ -51,10 +52,17 @@ class SearchRequest:
     limit: int = 50
 
 
-def search(catalogue: Catalogue, caller: Caller, request: SearchRequest) -> dict[str, Any]:
+def search(
+    catalogue: Catalogue,
+    caller: Caller,
+    request: SearchRequest,
+    *,
+    still_wanted: StillWanted = lambda: True,
+) -> dict[str, Any]:
     """Return one page of a person's results, newest first, each with its verdict as if its item were ordered now.
 
-    What may be shown is what a check may show. The purpose, and what was shown, is kept and audited.
+    What may be shown is what a check may show. The purpose, and what was shown, is kept and audited; `still_wanted` is
+    asked before the commit, as for a check.
     Raises InvalidInput for a purpose that is none, an empty reason or a cursor of another search.
     """
     _check(request)
@@ -83,6 +91,8 @@ def search(catalogue: Catalogue, caller: Caller, request: SearchRequest) -> dict
             "next_cursor": _cursor(request, rows[request.limit - 1]) if more else None,
         }
         _keep(asking, caller, request, person, given)
+        if not still_wanted():
+            raise TimeoutError("nobody waits for this answer any more")
         return given
 
 

@@ -7,13 +7,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import history
-from catalog.context import Catalogue
+from catalog.context import Caller, Catalogue
 from catalog.history import SearchRequest
+from catalog.recognition import StillWanted
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.checks import Words
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, DeadlineOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 from exchange.refusals import refusals
@@ -82,6 +83,13 @@ class SearchIn(BaseModel):
     summary="按诊疗目的查阅可互认的既往结果 / look through recognisable results for a purpose",
     responses=answers(_EXAMPLE) | refusals(400, 404, 422, 503),
 )
-def search_results(body: SearchIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def search_results(body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
-    return Json(history.search(catalogue, caller, body.request(catalogue, caller.hospital_code)))
+    return Json(deadline.run(lambda wanted: _search(catalogue, caller, body, wanted)))
+
+
+def _search(
+    catalogue: Catalogue, caller: Caller, body: SearchIn, still_wanted: StillWanted
+) -> dict[str, Any]:
+    request = body.request(catalogue, caller.hospital_code)
+    return history.search(catalogue, caller, request, still_wanted=still_wanted)

@@ -214,3 +214,11 @@ def test_a_stated_purpose_is_never_changed_and_an_erasure_empties_its_reason_onl
 def test_a_hospital_that_is_not_registered_sees_nothing(city: City, ward: Any) -> None:
     with pytest.raises(NotFound):
         look(city, Caller("x", "doctor", "nobody"))
+
+
+def test_an_answer_nobody_waits_for_any_more_leaves_nothing_behind(city: City, ward: Any) -> None:
+    with pytest.raises(TimeoutError):
+        history.search(city.catalogue, ward, ASKED, still_wanted=lambda: False)
+    with transaction(city.catalogue.engine) as session:
+        assert session.scalars(select(StatedPurpose)).all() == []
+        assert session.scalars(select(AuditEvent).filter_by(action="results.search")).all() == []

@@ -1,7 +1,9 @@
 """Looking through a patient's results over HTTP."""
 
+from dataclasses import replace
 from typing import Any
 
+from catalog.db import open_engine
 from exchange import history
 from tests.city import id_number
 from tests.exchange.conftest import Service
@@ -92,3 +94,13 @@ def test_only_those_who_care_for_patients_may_search(service: Service) -> None:
         assert service.call("POST", "/v1/results/search", role=role, json=SEARCH).status_code == 403
     assert search(service).status_code == 200
     assert service.call("POST", "/v1/results/search", role="", json=SEARCH).status_code == 401
+
+
+def test_while_the_database_is_down_the_answer_is_unknown_and_never_no_prior(
+    service: Service, unreachable_database_url: str
+) -> None:
+    state = service.client.app.state  # type: ignore[attr-defined]
+    state.catalogue = replace(service.city.catalogue, engine=open_engine(unreachable_database_url))
+    answer = search(service)
+    assert (answer.status_code, answer.json()["answer"]) == (503, "unknown")
+    assert "results" not in answer.json()
