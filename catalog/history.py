@@ -79,7 +79,7 @@ def search(
         )
         rows = _page(asking, request, everybody) if disclosed else []
         more = len(rows) > request.limit
-        shown = _described(asking, person, rows[: request.limit]) if person and disclosed else []
+        shown = _described(asking, person, rows[: request.limit]) if person and rows else []
         given: dict[str, Any] = {
             "search_id": str(uuid.uuid4()),
             "answer": answer,
