@@ -197,6 +197,19 @@ def test_a_courier_that_died_while_it_delivered_is_followed_by_another(
     assert states(service) == (0, 1, 0)
 
 
+def test_what_a_courier_thought_lost_reports_late_does_not_disturb_the_one_that_followed(
+    service: Service, receiver: Listener
+) -> None:
+    hook(service, receiver)
+    rely_and_withdraw(service)
+    (lost,) = webhooks.claim(service.city.catalogue)
+    service.city.now += LEASE
+    assert len(webhooks.claim(service.city.catalogue)) == 1
+    webhooks.settle(service.city.catalogue, lost, "timeout")
+    service.city.now += WAITS[1]
+    assert webhooks.claim(service.city.catalogue) == []
+
+
 def test_several_couriers_at_once_tell_each_news_once_and_in_order(
     service: Service, receiver: Listener
 ) -> None:
