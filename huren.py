@@ -38,6 +38,7 @@ ELSEWHERE: Final = {
     "keys": "catalog.cli_keys:keys",
     "withdraw": "catalog.cli_withdrawal:withdraw",
     "notices": "catalog.cli_withdrawal:notices",
+    "webhook": "exchange.cli_webhook:webhook",
     "erase": "dicom_node.cli_erase:erase",
 }
 

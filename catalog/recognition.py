@@ -1,7 +1,7 @@
 """The one operation: orders of a person → candidates with verdicts, kept as given."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +17,8 @@ from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
-from catalog.orders import ORDER_ERRORS, Asking, OrderRequest, resolve, side
+from catalog.orders import Asking, OrderFault, OrderRequest, resolve, side
+from catalog.presentation import presented
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.report_views import ResultReport
@@ -79,7 +80,7 @@ def check(
         asking = Asking(session, catalogue, asker, hospital.id, now, request.urgency, items)
         person = people.find(session, catalogue, request.document)
         everybody = groups.of_person(session, person) if person else frozenset()
-        answer, disclosed = _may_disclose(session, person, everybody, request)
+        answer, disclosed = may_disclose(session, person, everybody, request.document, request.demographics)
         given = _answer(asking, request, person if disclosed else None, answer)
         _keep(asking, caller, request, person, given)
         if not still_wanted():
@@ -142,13 +143,17 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def _may_disclose(
-    session: Session, person: Person | None, everybody: Collection[int], request: CheckRequest
+def may_disclose(
+    session: Session,
+    person: Person | None,
+    everybody: Collection[int],
+    document: Document,
+    demographics: Demographics,
 ) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
     if person is None or not sharing.is_shared(session, everybody):
         return COMPLETE, False
-    if conflicts(people.demographics(person), request.demographics, request.document):
+    if conflicts(people.demographics(person), demographics, document):
         return INCOMPLETE, False
     return (INCOMPLETE if people.held(session, everybody) else COMPLETE), True
 
@@ -165,8 +170,9 @@ def _answer(asking: Asking, request: CheckRequest, person: Person | None, answer
         "asked_at": _iso(asking.now),
         "expires_at": _iso(asking.now + asking.catalogue.limits.decide_within),
         "urgency": asking.urgency,
+        **presented(asking.catalogue.override_reasons.values(), asking.urgency),
         "item_list": asking.items.version,
-        "patient": _patient(person) if any(answer["candidates"] for answer in answers) else None,
+        "patient": described_person(person) if any(answer["candidates"] for answer in answers) else None,
         "orders": answers,
     }
 
@@ -250,15 +256,15 @@ def _prices(asking: Asking, orders: Iterable[Order]) -> dict[str, PriceRow]:
 def _answer_order(
     asking: Asking,
     request: OrderRequest,
-    order: Order | str,
+    order: Order | OrderFault,
     item: Item | None,
     priors: Iterable[_Known],
     prices: dict[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
     answer: dict[str, Any] = {"order_id": request.order_number, "item": described, "candidates": []}
-    if isinstance(order, str):
-        return answer | {"error": reason_text(order, ORDER_ERRORS)}
+    if isinstance(order, OrderFault):
+        return answer | {"error": order.described()}
     if order.laterality is not None:
         answer["laterality"] = order.laterality
     if order.body_part is not None:
@@ -274,6 +280,17 @@ def _judged(asking: Asking, order: Order, priors: Iterable[_Known]) -> Iterable[
         if verdict.shown is not Shown.HIDDEN:
             exact = known.prior.item_code == order.item_code
             yield _Candidate(verdict, known.result, known.study, known.prior.hospital, exact, known.report)
+
+
+def as_if_ordered(asking: Asking, person: Person, orders: Mapping[int, Order]) -> dict[int, dict[str, Any]]:
+    """Return results of a person by id, each judged and described as a check of its own order would; hidden: absent."""
+    prices = _prices(asking, orders.values())
+    described: dict[int, dict[str, Any]] = {}
+    for known in _priors(asking, person, orders.values()) if orders else ():
+        order = orders.get(known.result.id)
+        for candidate in _judged(asking, order, [known]) if order else ():
+            described[known.result.id] = _describe(candidate, prices.get(candidate.result.item_code))
+    return described
 
 
 def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
@@ -394,7 +411,8 @@ def _remind(asking: Asking, key: dict[str, Any], person_id: int, *, own: bool) -
     ledger.add_to_month(asking.session, account, {"reminders": 1})
 
 
-def _patient(person: Person | None) -> dict[str, Any] | None:
+def described_person(person: Person | None) -> dict[str, Any] | None:
+    """Return what a doctor is shown of a person, to know him again."""
     if person is None:
         return None
     birth_date = person.birth_date.isoformat() if person.birth_date else None

@@ -287,6 +287,12 @@ def local_item(session: Session, hospital_id: int, code: str) -> LocalCode | Non
     return session.get(LocalCode, (hospital_id, code))
 
 
+def local_names(session: Session, hospital_id: int) -> Sequence[LocalCode]:
+    """Return the rows of a hospital's own table that have a name."""
+    query = select(LocalCode).where(LocalCode.hospital_id == hospital_id, LocalCode.name != "")
+    return session.scalars(query.order_by(LocalCode.code)).all()
+
+
 def map_local_codes(session: Session, hospital: Hospital, rows: Iterable[dict[str, Any]]) -> int:
     """Write a hospital's own codes; a code given again takes the new meaning. Returns how many."""
     count = 0

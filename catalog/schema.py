@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Engine, inspect, text
 
-NEWEST: Final = "0015"
+NEWEST: Final = "0020"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LOCK_KEY: Final = 0x48_55_52_45_4E
 

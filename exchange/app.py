@@ -15,6 +15,7 @@ from exchange import (
     erasures,
     fhir,
     health,
+    history,
     items,
     notices,
     patients,
@@ -26,6 +27,8 @@ from exchange import (
     reports,
     reviews,
     savings,
+    sheets,
+    webhooks,
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
@@ -36,8 +39,11 @@ from exchange.tokens import TokenKey
 TITLE: Final = "Huren 互认"
 _PARTS: Final = (
     checks,
+    sheets,
+    history,
     patients,
     notices,
+    webhooks,
     reports,
     report_curation,
     fhir,
@@ -84,6 +90,7 @@ def create_app(
     app.state.catalogue = catalogue
     app.state.token_key = token_key
     app.state.store = store
+    app.state.outbound = settings.outbound()
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters

@@ -14,11 +14,19 @@ _EVERY_ROLE: Final = frozenset(ROLES)
 _CARE: Final = frozenset({"doctor", "hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
 _CURATOR: Final = frozenset({"curator"})
+_OPERATOR: Final = frozenset({"operator"})
 
 ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/checks"): _CARE,
     ("GET", "/v1/checks/{check_id}"): _CARE,
     ("POST", "/v1/checks/{check_id}/decisions"): _CARE,
+    ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): _CARE,
+    ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): _CARE,
+    ("POST", "/v1/results/search"): _CARE,
+    ("GET", "/v1/admin/webhooks"): _OPERATOR,
+    ("POST", "/v1/admin/webhooks"): _OPERATOR,
+    ("POST", "/v1/admin/webhooks/{webhook_id}/remove"): _OPERATOR,
+    ("POST", "/v1/admin/webhooks/{webhook_id}/retry"): _OPERATOR,
     ("POST", "/v1/patients"): frozenset({"hospital_system"}),
     ("POST", "/v1/patients/sharing"): frozenset({"hospital_system", "curator"}),
     ("GET", "/v1/notices"): _CARE,

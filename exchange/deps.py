@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
+from catalog.outbound import Outbound
 from exchange.deadline import Deadline
 
 
@@ -27,6 +28,13 @@ def store_of(request: Request) -> ObjectStore | None:
     return store
 
 
+def outbound_of(request: Request) -> Outbound:
+    """Return where the service may connect of itself."""
+    outbound: Outbound = request.app.state.outbound
+    return outbound
+
+
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
+OutboundOf = Annotated[Outbound, Depends(outbound_of)]

@@ -1,17 +1,67 @@
 """Settings of the HTTP service, read once by the composition root."""
 
+import ipaddress
+import ssl
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from catalog.errors import InvalidInput
+from catalog.outbound import Outbound
+from catalog.settings import Environment
+
 
 class ExchangeSettings(BaseSettings):
-    """Where the service listens and how long and how much it lets a caller ask."""
+    """Where the service listens, how long and how much it lets a caller ask, and where it may connect of itself."""
 
     model_config = SettingsConfigDict(env_prefix="HUREN_", frozen=True, extra="ignore")
 
+    env: Environment = "production"
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str = ""  # under which others reach this service; links in webhooks begin with it
     check_seconds: float = Field(default=1.5, gt=0, le=30)
     check_threads: int = Field(default=32, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
     fhir_body_limit_bytes: int = Field(default=32 << 20, ge=1024)
+    webhook_hosts: str = ""  # "hooks.a.example, hooks.b.example:8443"
+    webhook_networks: str = ""  # besides public addresses: "10.20.0.0/16"
+    webhook_authorities: Path | None = None  # PEM, besides the system's own
+    webhook_seconds: float = Field(default=10.0, gt=0, le=60)
+
+    def outbound(self) -> Outbound:
+        """Return where webhooks may go. Raises InvalidInput for a network or file of authorities that is none."""
+        try:
+            networks = tuple(ipaddress.ip_network(text) for text in _parts(self.webhook_networks))
+        except ValueError as error:
+            raise InvalidInput(
+                "HUREN_WEBHOOK_NETWORKS 应为网段,以逗号分隔",
+                "HUREN_WEBHOOK_NETWORKS takes networks, with commas between",
+                field="webhook_networks",
+            ) from error
+        return Outbound(
+            hosts=frozenset(text.lower() for text in _parts(self.webhook_hosts)),
+            networks=networks,
+            https_only=self.env == "production",
+            seconds=self.webhook_seconds,
+            trust=self._trust(),
+        )
+
+    def _trust(self) -> ssl.SSLContext | None:
+        if self.webhook_authorities is None:
+            return None
+        trust = ssl.create_default_context()
+        try:
+            trust.load_verify_locations(self.webhook_authorities)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput(
+                "HUREN_WEBHOOK_AUTHORITIES 应为 PEM 文件",
+                "HUREN_WEBHOOK_AUTHORITIES should be a PEM file",
+                field="webhook_authorities",
+            ) from error
+        return trust
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
