@@ -15,3 +15,11 @@ class ExchangeSettings(BaseSettings):
     check_threads: int = Field(default=32, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
     fhir_body_limit_bytes: int = Field(default=32 << 20, ge=1024)
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://[^/?#]+[^?#]*[^/?#]$")
+    cds_seconds: float = Field(default=0.4, gt=0, le=30)
+    cds_body_limit_bytes: int = Field(default=4 << 20, ge=1024)
+    cds_origins: tuple[str, ...] = ()
+    cds_jku_hosts: tuple[str, ...] = ()
+    cds_page_url: str = Field(default="", pattern=r"^$|^https?://[^?#]+[^/?#]$")
+    cds_smart_url: str = Field(default="", pattern=r"^$|^https?://")
+    cds_identifier_systems: dict[str, str] = {"urn:oid:2.16.156.10011.1.3": "01"}

@@ -11,7 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 import catalog
-import catalog.tables_reports  # its tables join Base.metadata
+import catalog.tables_cds
+import catalog.tables_reports  # its tables, and those above, join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data
 from catalog.schema import NEWEST, current, migrate
