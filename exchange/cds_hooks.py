@@ -106,7 +106,7 @@ def call_service(
     except CdsRefused as refused:
         return _refusal(refused)
     except (Unavailable, TimeoutError) as error:
-        log.warning("a CDS Hooks call is answered unknown: %s", type(error).__name__)
+        log.info("a CDS Hooks call is answered unknown: %s", type(error).__name__)
         cards = [unknown_card(_desk(catalogue, setting.settings, language))]
     return _told({"cards": cards}, language)
 

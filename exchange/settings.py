@@ -16,7 +16,7 @@ class ExchangeSettings(BaseSettings):
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
     fhir_body_limit_bytes: int = Field(default=32 << 20, ge=1024)
     public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://[^/?#]+[^?#]*[^/?#]$")
-    cds_seconds: float = Field(default=0.4, gt=0, le=30)
+    cds_seconds: float = Field(default=0.3, gt=0, le=30)
     cds_body_limit_bytes: int = Field(default=4 << 20, ge=1024)
     cds_origins: tuple[str, ...] = ()
     cds_jku_hosts: tuple[str, ...] = ()

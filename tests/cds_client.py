@@ -67,8 +67,9 @@ class CdsClient:
         } | claims
         algorithm = (header or {}).get("alg", self.key.algorithm)
         heads = {"kid": self.key.kid, **(header or {})}
-        return jwt.encode(
-            {name: value for name, value in told.items() if value is not None},
+        kept = {name: value for name, value in told.items() if value is not None}
+        return jwt.PyJWS().encode(
+            json.dumps(kept).encode(),
             self.key.private,
             algorithm=algorithm,
             headers={name: value for name, value in heads.items() if name != "alg"},
