@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("cds") / "data", PATIENT | told | links).start()
     register(running)
     outbox = tmp_path_factory.mktemp("outbox")
-    today = f"{datetime.now():%Y%m%d}"  # noqa: DTZ005 - as a scanner writes it
     make_instance(
         outbox / "1.dcm",
         PatientID=id_number(2),
         PatientName="LIN^XIAOYU",
         PatientBirthDate="19800517",
         PatientSex="F",
-        SpecificCharacterSet="ISO_IR 192",
-        StudyDescription="胸部CT平扫",
+        StudyDescription="Chest CT",
         BodyPartExamined="CHEST",
-        AcquisitionDate=today,
-        StudyDate=today,
-        SeriesDate=today,
-        AcquisitionTime="000001",
+        AcquisitionDate=f"{datetime.now(UTC) - timedelta(days=2):%Y%m%d}",
     )
     running.run("send", outbox, "--to", f"127.0.0.1:{running.dicom_port}", "--calling", "A_PACS")
     token = running.token("operator")
