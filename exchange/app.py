@@ -10,6 +10,7 @@ from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from exchange import (
     admin,
+    cds_hooks,
     checks,
     description,
     erasures,
@@ -32,6 +33,7 @@ from exchange import (
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
+from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey
@@ -47,6 +49,7 @@ _PARTS: Final = (
     reports,
     report_curation,
     fhir,
+    cds_hooks,
     savings,
     items,
     reviews,
@@ -78,6 +81,7 @@ def create_app(
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
     deadline = Deadline(settings.check_seconds, settings.check_threads)
+    at_order = Deadline(settings.cds_seconds, settings.check_threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +89,7 @@ def create_app(
         yield
         health_probes.stop()
         deadline.close()
+        at_order.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -92,13 +97,18 @@ def create_app(
     app.state.store = store
     app.state.outbound = settings.outbound()
     app.state.deadline = deadline
+    app.state.cds = cds_hooks.Setting(settings, at_order)
     app.state.health = health_probes
     app.state.counters = counters
     for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)
-    larger = {"/fhir": settings.fhir_body_limit_bytes}
+    larger = {
+        "/fhir": settings.fhir_body_limit_bytes,
+        "/cds-services": settings.cds_body_limit_bytes,
+    }
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
+    app.add_middleware(CdsOrigins, origins=settings.cds_origins)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

@@ -82,7 +82,13 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/v1/admin/qc/consortia"): _CURATOR,
     ("POST", "/v1/admin/qc/{evaluation_id}/end"): _CURATOR,
 }
-PUBLIC: Final = frozenset({("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")})
+PUBLIC: Final = frozenset(
+    {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/cds-services")}
+)
+# Called by registered CDS clients with tokens of their own: exchange.cds_tokens.
+CDS_CLIENT: Final = frozenset(
+    {("POST", "/cds-services/{service_id}"), ("POST", "/cds-services/{service_id}/feedback")}
+)
 
 
 def caller_of(request: Request) -> Caller:
@@ -106,11 +112,11 @@ CallerOf = Annotated[Caller, Depends(caller_of)]
 
 
 def unlisted_routes(app: FastAPI) -> set[tuple[str, str]]:
-    """Return the routes that neither table knows: there must be none."""
+    """Return the routes that no table knows: there must be none."""
     routes = {
         (method, route.path)
         for route in app.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
-    return routes - set(ACCESS) - PUBLIC
+    return routes - set(ACCESS) - PUBLIC - CDS_CLIENT

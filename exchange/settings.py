@@ -20,7 +20,8 @@ class ExchangeSettings(BaseSettings):
     env: Environment = "production"
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str = ""  # under which others reach this service; links in webhooks begin with it
+    # Under which others reach this service: links in webhooks begin with it, tokens of CDS clients name it.
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://[^/?#]+[^?#]*[^/?#]$")
     check_seconds: float = Field(default=1.5, gt=0, le=30)
     check_threads: int = Field(default=32, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
@@ -29,6 +30,13 @@ class ExchangeSettings(BaseSettings):
     webhook_networks: str = ""  # besides public addresses: "10.20.0.0/16"
     webhook_authorities: Path | None = None  # PEM, besides the system's own
     webhook_seconds: float = Field(default=10.0, gt=0, le=60)
+    cds_seconds: float = Field(default=0.3, gt=0, le=30)
+    cds_body_limit_bytes: int = Field(default=4 << 20, ge=1024)
+    cds_origins: tuple[str, ...] = ()
+    cds_jku_hosts: tuple[str, ...] = ()
+    cds_page_url: str = Field(default="", pattern=r"^$|^https?://[^?#]+[^/?#]$")
+    cds_smart_url: str = Field(default="", pattern=r"^$|^https?://")
+    cds_identifier_systems: dict[str, str] = {"urn:oid:2.16.156.10011.1.3": "01"}
 
     def outbound(self) -> Outbound:
         """Return where webhooks may go. Raises InvalidInput for a network or file of authorities that is none."""

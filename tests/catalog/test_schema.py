@@ -12,6 +12,7 @@ from sqlalchemy import inspect
 
 import catalog
 import catalog.tables_asking
+import catalog.tables_cds
 import catalog.tables_reports  # these tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data

@@ -49,6 +49,7 @@ def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> N
             "prices",
             "savings",
             "people",
+            "cds-client",
             "keys",
             "reports",
             "webhook",
