@@ -9,14 +9,14 @@ import orjson
 
 from catalog.cds_feedback import GivenCard
 from catalog.pricing import format_yuan
-from catalog.reasons import EMERGENCY_CODE, OverrideReason
+from catalog.reasons import OverrideReason
 from exchange.cds_texts import Language, markdown, plain, say, summary
 from exchange.cds_types import TOLD_REASON_SYSTEM
 
 MOST_CARDS: Final = 10
 MOST_SUGGESTIONS: Final = 5
 TOPIC_SYSTEM: Final = "urn:huren:cds-topic"
-_NEEDED: Final = frozenset({"laterality_required", "body_part_required"})
+_NEEDED: Final = frozenset({"ambiguous_item", "laterality_required", "body_part_required"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _recognisable(desk: Desk, answer: Mapping[str, Any], order: Mapping[str, Any
         **_common(desk, head, "info" if emergency else "warning", _detail(desk, order, emergency)),
         "suggestions": _suggestions(desk, card_id, order, found),
         "selectionBehavior": "at-most-one",
-        "overrideReasons": _override_reasons(desk, emergency),
+        "overrideReasons": _override_reasons(desk, answer["reason_codes"]),
         **_links(desk, answer, order),
     }
 
@@ -93,8 +93,11 @@ def _reference(desk: Desk, answer: Mapping[str, Any], order: Mapping[str, Any]) 
 
 
 def _needs(desk: Desk, _: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
-    error = order["error"]["text_en" if desk.language == "en" else "text"]
-    return _note(desk, say("needs", desk.language, item=_item(desk, order), error=error))
+    error = order["error"]
+    text = error["text_en" if desk.language == "en" else "text"]
+    names = [each["name_en" if desk.language == "en" else "name"] for each in error.get("choices", ())]
+    detail = "\n".join(f"{number}. {markdown(name)}" for number, name in enumerate(names, 1))
+    return _note(desk, say("needs", desk.language, item=_item(desk, order), error=text), detail)
 
 
 _MAKERS: Final = {"recognisable": _recognisable, "reference": _reference, "needs": _needs}
@@ -155,14 +158,9 @@ def _given(card: Mapping[str, Any], order: Mapping[str, Any]) -> GivenCard:
     )
 
 
-def _override_reasons(desk: Desk, emergency: bool) -> list[dict[str, str]]:
-    """Return the reasons as data gives them; choosing one says that the patient was told (Measures of 2022).
-
-    In an emergency the national reason for it comes first.
-    """
-    reasons: Iterable[OverrideReason] = desk.reasons.values()
-    if emergency:
-        reasons = sorted(reasons, key=lambda reason: reason.code != EMERGENCY_CODE)
+def _override_reasons(desk: Desk, codes: Iterable[str]) -> list[dict[str, str]]:
+    """Return the reasons as data gives them; choosing one says that the patient was told (Measures of 2022)."""
+    reasons = [desk.reasons[code] for code in codes]
     told = say("told", desk.language)
     return [
         {

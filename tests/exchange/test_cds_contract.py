@@ -264,6 +264,15 @@ def test_a_missing_side_is_asked_for_when_signing(cds: CdsClient) -> None:
     assert cds.cards(call(order(code="XR12"), hook="order-select"), SELECT) == []
 
 
+def test_a_text_that_may_mean_several_items_goes_back_with_them_when_signing(cds: CdsClient) -> None:
+    several = order(code={"text": "头颅胸部CT平扫"})
+    (card,) = cds.cards(call(several))
+    assert_card(card)
+    assert "请选定" in card["summary"]
+    assert card["detail"].splitlines() == ["1. 头颅CT平扫", "2. 胸部CT平扫"]
+    assert cds.cards(call(several, hook="order-select"), SELECT) == []
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "[x](javascript:alert(1))",
