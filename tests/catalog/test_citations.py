@@ -102,6 +102,24 @@ def test_a_withdrawn_prior_is_not_cited_and_who_cited_it_is_told(pair: Any) -> N
     assert refused.value.code == "prior_withdrawn"
 
 
+def test_an_order_that_only_cites_is_still_to_be_decided_and_hears_of_what_else_it_was_shown(
+    pair: Any,
+) -> None:
+    city, doctor = pair
+    other = city.study("A", days_ago=3)
+    check = city.check(doctor, [CT07])
+    cited = check["orders"][0]["candidates"][1]["result_id"]
+    city.decide(doctor, check, "1", "cite", result_id=cited)
+    issuer = Caller("a", "hospital_system", "A")
+    for study in ("2.25.1001", other):
+        withdrawals.withdraw_study(city.catalogue, issuer, study, "录入错误")
+    told = notices.notices(city.catalogue, doctor)
+    assert [(news["decision_id"] is None, news["result_id"]) for news in told] == [
+        (False, cited),
+        (True, first(check)),
+    ]
+
+
 def test_a_citation_stands_in_the_check_it_was_made_on(pair: Any) -> None:
     city, doctor = pair
     check = city.check(doctor, [CT07])

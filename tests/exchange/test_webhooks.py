@@ -108,6 +108,21 @@ def test_news_arrives_signed_names_the_notice_and_says_nothing_of_the_patient(
     assert int(headers["webhook-timestamp"]) == int(service.city.now.timestamp())
 
 
+def test_news_about_what_was_shown_and_is_yet_to_be_decided_is_told_as_well(
+    service: Service, receiver: Listener
+) -> None:
+    hook(service, receiver)
+    service.city.check(Caller("dr.B", "doctor", "B"), [{"order_number": "1", "item_code": "CT07"}])
+    issuer = Caller("a", "hospital_system", "A")
+    withdrawals.withdraw_study(service.city.catalogue, issuer, "2.25.1001", "录入错误")
+    assert courier(service, receiver).deliver_due() == 1
+    (told,) = bodies(receiver)
+    (notice,) = service.call("GET", told["data"]["link"].removeprefix("https://huren.example")).json()[
+        "notices"
+    ]
+    assert (notice["decision_id"], notice["order_id"], notice["kind"]) == (None, "1", "study_withdrawn")
+
+
 def test_what_is_taken_is_not_told_again_and_other_hospitals_hear_nothing(
     service: Service, receiver: Listener
 ) -> None:
