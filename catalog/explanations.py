@@ -75,7 +75,7 @@ def _is_shown(session: Session, check: OrderCheck) -> bool:
 
 def _whole(candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the candidates that no erasure has emptied since."""
-    return [candidate for candidate in candidates if candidate["hospital"] is not None]
+    return [candidate for candidate in candidates if candidate["images"] or candidate["report"]]
 
 
 def _decided(

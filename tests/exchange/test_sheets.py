@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from catalog import sharing
+from catalog import erasures, sharing
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.identity import Demographics, Document
@@ -225,6 +225,23 @@ def test_after_opting_out_a_sheet_reads_as_if_nothing_had_been_found(service: Se
         assert "未见可供互认或参考的既往结果" in shown
         assert "林晓渝" not in shown
         assert "A医院" not in shown
+
+
+def test_a_prior_that_was_erased_stands_in_no_sheet(service: Service) -> None:
+    check = ask(service)
+    decide(service, check, action="recognise", result_id=first(check))
+    assert "A医院" in read(service, check, "sheet").text
+    curator = Caller("c", "curator")
+    erasures.erase(
+        service.city.catalogue,
+        curator,
+        lambda session: erasures.scope_of_study(session, "2.25.1001"),
+        "依法删除",
+    )
+    for form in ("sheet", "record-text"):
+        shown = read(service, check, form).text
+        assert "A医院" not in shown
+        assert "认可第 — 项结果" in shown
 
 
 def test_every_sheet_and_text_is_audited(service: Service) -> None:
