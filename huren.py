@@ -37,11 +37,13 @@ ELSEWHERE: Final = {
     "savings": "catalog.cli_money:savings_app",
     "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",
+    "cds-client": "exchange.cli_cds:cds_client",
     "people": "catalog.cli_people:people_app",
     "keys": "catalog.cli_keys:keys",
     "withdraw": "catalog.cli_withdrawal:withdraw",
     "notices": "catalog.cli_withdrawal:notices",
     "audit": "exchange.cli_audit:audit",
+    "webhook": "exchange.cli_webhook:webhook",
     "erase": "dicom_node.cli_erase:erase",
     "seed": "catalog.cli_seed:seed",
 }

@@ -1,4 +1,4 @@
-"""Decisions on a check: recognise, override, undo. Events, never changed; money follows in the ledger."""
+"""Decisions on a check: recognise, override, undo, cite. Events, never changed; money follows in the ledger."""
 
 import hashlib
 import uuid
@@ -29,7 +29,7 @@ from catalog.tables import (
     Study,
 )
 
-Action = Literal["recognise", "override", "undo"]
+Action = Literal["recognise", "override", "undo", "cite"]
 _KEY_LENGTH: Final = 255
 
 
@@ -142,6 +142,7 @@ def _recognise(deciding: _Deciding) -> Decision:
         raise InvalidInput("认可时不填理由", "Recognising takes no reason", field="reason_code")
     _refuse_late(deciding)
     _refuse_second(deciding)
+    _refuse_other_person(deciding)
     candidate = _candidate(deciding)
     result = _standing_result(deciding, int(candidate["result_id"]))
     price = _price(deciding)
@@ -180,6 +181,7 @@ def _override(deciding: _Deciding) -> Decision:
         )
     _refuse_late(deciding)
     _refuse_second(deciding)
+    _refuse_other_person(deciding)
     candidate = _candidate(deciding) if request.result_id is not None else deciding.answer["candidates"][0]
     return Decision(
         **_common(deciding),
@@ -211,14 +213,33 @@ def _undo(deciding: _Deciding) -> Decision:
     )
 
 
-_ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo}
+def _cite(deciding: _Deciding) -> Decision:
+    """Let the record cite a prior (引用): no order is replaced by it, nothing is saved, and it never stands in the way."""
+    request = deciding.request
+    if request.reason_code or request.reason_text:
+        raise InvalidInput("引用时不填理由", "Citing takes no reason", field="reason_code")
+    _refuse_late(deciding)
+    _refuse_other_person(deciding)
+    candidate = _candidate(deciding)
+    result = _standing_result(deciding, int(candidate["result_id"]))
+    _refuse_cited(deciding, result.id)
+    return Decision(
+        **_common(deciding),
+        result_id=result.id,
+        issuing_hospital_id=result.hospital_id,
+        own_hospital=candidate["own_hospital"],
+    )
+
+
+_ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo, "cite": _cite}
 
 
 def _finish(deciding: _Deciding, event: Decision) -> dict[str, Any]:
     session, order = deciding.session, deciding.order
     session.add(event)
     session.flush()
-    order.standing_decision_id = None if event.action == "undo" else event.id
+    if event.action != "cite":
+        order.standing_decision_id = None if event.action == "undo" else event.id
     _count(deciding, event)
     _tell_quality(deciding, event)
     ledger.settle(session, deciding.catalogue, event.person_id)
@@ -259,6 +280,8 @@ def _count(deciding: _Deciding, event: Decision) -> None:
 
 def counter_of(decision: Decision) -> str:
     """Return the monthly counter a standing decision belongs to."""
+    if decision.action == "cite":
+        return "cited"
     if decision.beyond_duty:
         return "beyond_duty"
     if decision.action == "recognise":
@@ -317,11 +340,31 @@ def _refuse_second(deciding: _Deciding) -> None:
             f"Decision {standing.id} stands for this order; undo it first",
             code="already_decided",
         )
+
+
+def _refuse_other_person(deciding: _Deciding) -> None:
     if deciding.order.person_id not in _people_asked(deciding):
         raise Conflict(
             "此医嘱号曾用于另一患者",
             "This order number was used for another patient",
             code="order_number_reused",
+        )
+
+
+def _refuse_cited(deciding: _Deciding, result_id: int) -> None:
+    """A prior is cited once for an order, or the figures would count how often a button was pressed."""
+    query = select(Decision.id).filter_by(
+        hospital_id=deciding.hospital.id,
+        order_number=deciding.request.order_number,
+        action="cite",
+        result_id=result_id,
+    )
+    cited = deciding.session.scalars(query).first()
+    if cited is not None:
+        raise Conflict(
+            f"此医嘱已引用该结果({cited})",
+            f"Decision {cited} cites this result for this order already",
+            code="already_cited",
         )
 
 

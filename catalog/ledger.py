@@ -22,6 +22,7 @@ COUNTERS: Final = (
     "beyond_duty",
     "refused",
     "excused",
+    "cited",
     "undone",
     "unpriced",
     "saved_fen",

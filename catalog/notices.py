@@ -1,12 +1,12 @@
 """News to a hospital about what its decisions rely on, or what it was shown and has yet to decide on."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, exists, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, groups
+from catalog import audit, groups, webhooks
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -22,51 +22,60 @@ NoticeKind = Literal[
 
 
 def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], kind: NoticeKind) -> int:
-    """Write a notice for each standing decision that recognised one of these results; returns how many.
+    """Write a notice for each standing decision that recognised or cited one of these results; returns how many.
 
-    And one for each order that is still to be decided, where its last check has shown the result.
+    And one for each order that is still to be decided, where its last check has shown the result; of a result that the
+    order cites, its citation tells.
     In the transaction of what happened to the result, so that the news is as sure as the fact.
     """
+    relying = _relying(session, result_ids)
+    told = {(decision.hospital_id, decision.order_number, decision.result_id) for decision in relying}
+    news = [
+        Notice(
+            hospital_id=decision.hospital_id,
+            decision_id=decision.id,
+            result_id=decision.result_id,
+            kind=kind,
+            created_at=catalogue.clock(),
+        )
+        for decision in relying
+    ]
+    news += [
+        Notice(
+            hospital_id=check.hospital_id,
+            check_id=check.id,
+            order_number=order_number,
+            result_id=result_id,
+            kind=kind,
+            created_at=catalogue.clock(),
+        )
+        for check, order_number, result_id in _shown_undecided(session, catalogue, set(result_ids), kind)
+        if (check.hospital_id, order_number, result_id) not in told
+    ]
+    session.add_all(news)
+    webhooks.enqueue(session, catalogue, news)
+    return len(news)
+
+
+def _relying(session: Session, result_ids: Collection[int]) -> Sequence[Decision]:
     undo = aliased(Decision)
     query = select(Decision).where(
-        Decision.action == "recognise",
+        Decision.action.in_(("recognise", "cite")),
         Decision.result_id.in_(result_ids),
         ~exists().where(undo.undoes_id == Decision.id),
     )
-    relying = session.scalars(query.order_by(Decision.id)).all()
-    for decision in relying:
-        session.add(
-            Notice(
-                hospital_id=decision.hospital_id,
-                decision_id=decision.id,
-                result_id=decision.result_id,
-                kind=kind,
-                created_at=catalogue.clock(),
-            )
-        )
-    return len(relying) + _notify_undecided(session, catalogue, set(result_ids), kind)
+    return session.scalars(query.order_by(Decision.id)).all()
 
 
-def _notify_undecided(session: Session, catalogue: Catalogue, result_ids: set[int], kind: NoticeKind) -> int:
+def _shown_undecided(
+    session: Session, catalogue: Catalogue, result_ids: set[int], kind: NoticeKind
+) -> Iterator[tuple[OrderCheck, str, int]]:
+    """Yield the orders that wait for their decision with each of these results that their last check has shown."""
     wanted = {str(each) for each in result_ids}
-    told = [
-        (check, order["order_id"], int(candidate["result_id"]))
-        for check, order in _undecided(session, catalogue, result_ids)
-        for candidate in order["candidates"]
-        if candidate["result_id"] in wanted and _was_shown(candidate, kind)
-    ]
-    for check, order_number, result_id in told:
-        session.add(
-            Notice(
-                hospital_id=check.hospital_id,
-                check_id=check.id,
-                order_number=order_number,
-                result_id=result_id,
-                kind=kind,
-                created_at=catalogue.clock(),
-            )
-        )
-    return len(told)
+    for check, order in _undecided(session, catalogue, result_ids):
+        for candidate in order["candidates"]:
+            if candidate["result_id"] in wanted and _was_shown(candidate, kind):
+                yield check, order["order_id"], int(candidate["result_id"])
 
 
 def _undecided(
@@ -84,7 +93,7 @@ def _undecided(
         for order in check.given["orders"]
     }
     decided = select(Decision.hospital_id, Decision.order_number).where(
-        tuple_(Decision.hospital_id, Decision.order_number).in_(last)
+        tuple_(Decision.hospital_id, Decision.order_number).in_(last), Decision.action != "cite"
     )
     done = set(session.execute(decided).tuples())
     return [asked for key, asked in last.items() if key not in done]

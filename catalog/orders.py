@@ -1,8 +1,10 @@
 """From an order as a hospital writes it to an order the rules can judge."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -11,10 +13,17 @@ from catalog.context import Catalogue
 from catalog.descriptions import read as read_description
 from catalog.items import Item, ItemList
 from catalog.mapping import map_order
+from catalog.order_choices import choices
 from catalog.records import Institution, Laterality, Order, Urgency
+from catalog.tables import LocalCode
+from catalog.wording import normalise
 
 ORDER_ERRORS: Final[dict[str, tuple[str, str]]] = {
     "unknown_item": ("清单中没有该项目", "The item is not on the recognised list"),
+    "ambiguous_item": (
+        "所写文字不能确定清单中的一个项目,请选定",
+        "The text does not say one item of the list for certain; choose",
+    ),
     "laterality_required": ("该项目须注明左、右或双侧", "This item needs a side: L, R or B"),
     "body_part_required": ("该项目须注明检查部位", "This item needs a body part"),
 }
@@ -33,6 +42,33 @@ class OrderRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderFault:
+    """Why an order cannot be judged; `choices` are the items it may mean, where the doctor has to choose."""
+
+    code: str
+    choices: tuple[Item, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """Return the fault as the answer to a check shows it."""
+        zh, en = ORDER_ERRORS[self.code]
+        told: dict[str, Any] = {"code": self.code, "text": zh, "text_en": en}
+        if self.choices:
+            told["choices"] = [
+                {"code": item.code, "name": item.name_zh, "name_en": item.name_en} for item in self.choices
+            ]
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What an order's own words stand for."""
+
+    item_code: str
+    laterality: Laterality | None = None
+    body_part: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """What is the same for every order of one check; `items` is the list in force for the asker."""
 
@@ -45,20 +81,25 @@ class Asking:
     items: ItemList
 
 
-def resolve(asking: Asking, request: OrderRequest) -> tuple[Order | str, Item | None]:
-    """Return the order the rules can judge, or the code of what is wrong with it."""
-    item_code, laterality, body_part = _item_of(asking, request)
-    item = asking.items.get(item_code) if item_code else None
+def resolve(asking: Asking, request: OrderRequest) -> tuple[Order | OrderFault, Item | None]:
+    """Return the order the rules can judge, or what is wrong with it."""
+    meaning = _meaning(asking, request)
+    if isinstance(meaning, OrderFault):
+        return meaning, None
+    item = asking.items.get(meaning.item_code)
     if item is None:
-        return "unknown_item", None
+        return OrderFault("unknown_item"), None
+    laterality = request.laterality or meaning.laterality
+    body_part = _body_part(request.body_part) if request.body_part else meaning.body_part
     if item.laterality == "paired" and laterality is None:
-        return "laterality_required", item
+        return OrderFault("laterality_required"), item
     if item.spans_body_parts and not body_part:
-        return "body_part_required", item
-    return _order(asking, item, laterality, body_part), item
+        return OrderFault("body_part_required"), item
+    return order_of(asking, item, laterality, body_part), item
 
 
-def _order(asking: Asking, item: Item, laterality: Laterality | None, body_part: str | None) -> Order:
+def order_of(asking: Asking, item: Item, laterality: Laterality | None, body_part: str | None) -> Order:
+    """Return an order of this item, by the asking hospital at this moment."""
     paired = item.laterality == "paired"
     return Order(
         item_code=item.code,
@@ -76,25 +117,53 @@ def _order(asking: Asking, item: Item, laterality: Laterality | None, body_part:
     )
 
 
-def _item_of(asking: Asking, request: OrderRequest) -> tuple[str | None, Laterality | None, str | None]:
-    part = _body_part(request.body_part) if request.body_part else None
+def _meaning(asking: Asking, request: OrderRequest) -> _Meaning | OrderFault:
     if request.item_code is not None:
-        return request.item_code, request.laterality, part
+        return _Meaning(request.item_code)
     if request.local_code is not None:
         row = registry.local_item(asking.session, asking.hospital_id, request.local_code)
-        if row is None:
-            return None, None, None
-        return row.item_code, request.laterality or side(row.laterality), part or row.body_part
-    found = map_order(request.text or "", asking.items, request.laterality)
+        return _of_row(row) if row is not None else OrderFault("unknown_item")
+    return _of_text(asking, request.text or "", request.laterality)
+
+
+def _of_text(asking: Asking, text: str, laterality: Laterality | None) -> _Meaning | OrderFault:
+    """Return what a text means: a name in the asking hospital's own table first, then by the rules of mapping."""
+    rows = registry.local_names(asking.session, asking.hospital_id)
+    own = _one_meaning(asking, [row for row in rows if _written(row.name) == _written(text)])
+    if own is not None:
+        return own
+    found = map_order(text, asking.items, laterality)
     if found is None:
-        return None, None, None
+        possible = choices(text, asking.items)
+        return OrderFault("ambiguous_item", possible) if possible else OrderFault("unknown_item")
     item = asking.items.get(found.item_code)
     unsaid = item is None or found.body_part == item.body_part
-    return (
-        found.item_code,
-        request.laterality or found.laterality,
-        part or (None if unsaid else found.body_part),
+    return _Meaning(found.item_code, found.laterality, None if unsaid else found.body_part)
+
+
+def _one_meaning(asking: Asking, rows: Iterable[LocalCode]) -> _Meaning | OrderFault | None:
+    """Return what codes of one name stand for; only what they agree on is taken."""
+    meanings = {_of_row(row) for row in rows}
+    codes = {meaning.item_code for meaning in meanings}
+    if len(codes) > 1:
+        found = (asking.items.get(code) for code in sorted(codes))
+        return OrderFault("ambiguous_item", tuple(item for item in found if item is not None))
+    if not meanings:
+        return None
+    sides, parts = {m.laterality for m in meanings}, {m.body_part for m in meanings}
+    return _Meaning(
+        codes.pop(), sides.pop() if len(sides) == 1 else None, parts.pop() if len(parts) == 1 else None
     )
+
+
+def _of_row(row: LocalCode) -> _Meaning:
+    return _Meaning(row.item_code, side(row.laterality), row.body_part)
+
+
+@lru_cache(maxsize=1 << 15)
+def _written(name: str) -> str:
+    """Return a name in one writing; a hospital's table is compared with again and again."""
+    return normalise(name)
 
 
 def _body_part(text: str) -> str:

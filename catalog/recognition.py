@@ -16,7 +16,8 @@ from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
 from catalog.lookup import Done, Images, Known
-from catalog.orders import ORDER_ERRORS, Asking, OrderRequest, resolve, side
+from catalog.orders import Asking, OrderFault, OrderRequest, resolve, side
+from catalog.presentation import presented
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.registry import hospital_by_code
@@ -78,7 +79,7 @@ def check(
         now = catalogue.clock()
         items = registry.items(catalogue.items, asker.regions, now)
         asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
-        answer, disclosed = _may_disclose(person, request)
+        answer, disclosed = may_disclose(person, request.document, request.demographics)
         given = _answer(asking, registry, request, person if disclosed else None, answer)
         _keep(asking, caller, request, person, given)
         if not still_wanted():
@@ -141,11 +142,11 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def _may_disclose(person: Known | None, request: CheckRequest) -> tuple[str, bool]:
+def may_disclose(person: Known | None, document: Document, demographics: Demographics) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
     if person is None or person.opted_out:
         return COMPLETE, False
-    if conflicts(person.demographics, request.demographics, request.document):
+    if conflicts(person.demographics, demographics, document):
         return INCOMPLETE, False
     return (INCOMPLETE if person.held else COMPLETE), True
 
@@ -164,8 +165,9 @@ def _answer(
         "asked_at": _iso(asking.now),
         "expires_at": _iso(asking.now + asking.catalogue.limits.decide_within),
         "urgency": asking.urgency,
+        **presented(asking.catalogue.override_reasons.values(), asking.urgency),
         "item_list": asking.items.version,
-        "patient": _patient(person) if any(answer["candidates"] for answer in answers) else None,
+        "patient": described_person(person) if any(answer["candidates"] for answer in answers) else None,
         "orders": answers,
     }
 
@@ -232,15 +234,15 @@ def _images_stand(images: Images | None, now: datetime) -> tuple[bool, bool]:
 def _answer_order(
     asking: Asking,
     request: OrderRequest,
-    order: Order | str,
+    order: Order | OrderFault,
     item: Item | None,
     priors: Iterable[_Prior],
     prices: Mapping[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
     answer: dict[str, Any] = {"order_id": request.order_number, "item": described, "candidates": []}
-    if isinstance(order, str):
-        return answer | {"error": reason_text(order, ORDER_ERRORS)}
+    if isinstance(order, OrderFault):
+        return answer | {"error": order.described()}
     if order.laterality is not None:
         answer["laterality"] = order.laterality
     if order.body_part is not None:
@@ -256,6 +258,19 @@ def _judged(asking: Asking, order: Order, priors: Iterable[_Prior]) -> Iterable[
         if verdict.shown is not Shown.HIDDEN:
             exact = known.prior.item_code == order.item_code
             yield _Candidate(verdict, known.done, known.prior.hospital, exact, known.report)
+
+
+def as_if_ordered(
+    asking: Asking, registry: Registry, person: Known, orders: Mapping[int, Order]
+) -> dict[int, dict[str, Any]]:
+    """Return results of a person by id, each judged and described as a check of its own order would; hidden: absent."""
+    prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
+    described: dict[int, dict[str, Any]] = {}
+    for known in _priors(asking, registry, person, orders.values()) if orders else ():
+        order = orders.get(known.done.id)
+        for candidate in _judged(asking, order, [known]) if order else ():
+            described[known.done.id] = _describe(candidate, prices.get(candidate.done.item_code))
+    return described
 
 
 def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
@@ -344,7 +359,8 @@ def _shown_reports(given: dict[str, Any]) -> Iterable[int]:
                 yield int(candidate["report"]["report_id"])
 
 
-def _patient(person: Known | None) -> dict[str, Any] | None:
+def described_person(person: Known | None) -> dict[str, Any] | None:
+    """Return what a doctor is shown of a person, to know him again."""
     if person is None:
         return None
     birth_date = person.birth_date.isoformat() if person.birth_date else None

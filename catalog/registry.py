@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -285,6 +285,18 @@ def add_prices(session: Session, rows: Iterable[PriceRow], *, source: str) -> in
 def local_item(session: Session, hospital_id: int, code: str) -> LocalCode | None:
     """Return what a hospital's own code stands for, if its table has it."""
     return session.get(LocalCode, (hospital_id, code))
+
+
+def known_local_codes(session: Session, hospital_id: int, codes: Collection[str]) -> frozenset[str]:
+    """Return those of the codes that a hospital's own table has."""
+    query = select(LocalCode.code).where(LocalCode.hospital_id == hospital_id, LocalCode.code.in_(codes))
+    return frozenset(session.scalars(query))
+
+
+def local_names(session: Session, hospital_id: int) -> Sequence[LocalCode]:
+    """Return the rows of a hospital's own table that have a name."""
+    query = select(LocalCode).where(LocalCode.hospital_id == hospital_id, LocalCode.name != "")
+    return session.scalars(query.order_by(LocalCode.code)).all()
 
 
 def map_local_codes(session: Session, hospital: Hospital, rows: Iterable[dict[str, Any]]) -> int:

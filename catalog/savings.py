@@ -138,19 +138,20 @@ with decided as (
          (beyond_duty and undone_by is null)::int as beyond_duty,
          (action = 'override' and not beyond_duty and counts_as_refusal and undone_by is null)::int as refused,
          (action = 'override' and not beyond_duty and not counts_as_refusal and undone_by is null)::int as excused,
+         (action = 'cite')::int as cited,
          (undone_by is not null)::int as undone,
          (action = 'recognise' and price_id is null and undone_by is null)::int as unpriced,
          0::bigint as saved_fen, 0::bigint as reversed_fen
     from decided
   union all
   select d.hospital_id, d.item_code, date_trunc('month', d.business_date)::date, d.own_hospital, d.emergency,
-         0, 0, 0, 0, 0, 0, 0,
+         0, 0, 0, 0, 0, 0, 0, 0,
          case when l.kind = 'saving' then l.amount_fen else 0 end,
          case when l.kind = 'saving' then 0 else -l.amount_fen end
     from ledger l join decision d on d.id = l.decision_id
   union all
   select r.hospital_id, r.item_code, date_trunc('month', r.day)::date, r.own, r.emergency,
-         1, 0, 0, 0, 0, 0, 0, 0, 0
+         1, 0, 0, 0, 0, 0, 0, 0, 0, 0
     from (
       select distinct on (c.hospital_id, o ->> 'order_id')
              c.hospital_id, f.item_code, f.day, f.emergency, f.person_id,
@@ -173,7 +174,7 @@ with decided as (
 )
 select hospital_id, item_code, month, own_hospital, emergency,
        sum(reminders) as reminders, sum(recognised) as recognised, sum(beyond_duty) as beyond_duty,
-       sum(refused) as refused, sum(excused) as excused, sum(undone) as undone, sum(unpriced) as unpriced,
+       sum(refused) as refused, sum(excused) as excused, sum(cited) as cited, sum(undone) as undone, sum(unpriced) as unpriced,
        sum(saved_fen) as saved_fen, sum(reversed_fen) as reversed_fen
   from counted group by 1, 2, 3, 4, 5
 """)

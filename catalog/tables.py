@@ -370,14 +370,14 @@ class OrderedItem(Base):
 
 
 class Decision(Base):
-    """A decision event: recognise, override or undo; appended, never changed.
+    """A decision event: recognise, override, undo or cite; appended, never changed. A citation never stands.
 
     `price_fen` is the asking hospital's price at that moment; `price_id` is empty where none applied.
     """
 
     __tablename__ = "decision"
     __table_args__ = (
-        CheckConstraint("action in ('recognise', 'override', 'undo')", name="action"),
+        CheckConstraint("action in ('recognise', 'override', 'undo', 'cite')", name="action"),
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
     )
@@ -450,6 +450,7 @@ class Monthly(Base):
     beyond_duty: Mapped[int] = mapped_column(server_default="0")
     refused: Mapped[int] = mapped_column(server_default="0")
     excused: Mapped[int] = mapped_column(server_default="0")
+    cited: Mapped[int] = mapped_column(server_default="0")
     undone: Mapped[int] = mapped_column(server_default="0")
     unpriced: Mapped[int] = mapped_column(server_default="0")
     saved_fen: Mapped[int] = mapped_column(server_default="0")

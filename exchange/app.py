@@ -12,12 +12,14 @@ from catalog.revocations import Revocations
 from exchange import (
     admin,
     break_glass,
+    cds_hooks,
     checks,
     clients,
     erasures,
     fhir,
     fhir_audit_search,
     health,
+    history,
     interface,
     items,
     notices,
@@ -32,9 +34,12 @@ from exchange import (
     reviews,
     savings,
     session,
+    sheets,
+    webhooks,
 )
 from exchange.auth import unlisted_routes
 from exchange.body_limit import BodyLimit
+from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.description import describe
 from exchange.gate import Gate
@@ -49,12 +54,16 @@ from exchange.tokens import TokenKey
 TITLE: Final = "Huren 互认"
 _PARTS: Final = (
     checks,
+    sheets,
+    history,
     patients,
     notices,
+    webhooks,
     reports,
     report_curation,
     fhir,
     fhir_audit_search,
+    cds_hooks,
     savings,
     items,
     reviews,
@@ -92,6 +101,7 @@ def create_app(
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
     gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
     deadline = Deadline(settings.check_seconds, settings.check_threads)
+    at_order = Deadline(settings.cds_seconds, settings.check_threads)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -101,6 +111,7 @@ def create_app(
         gate.stop()
         health_probes.stop()
         deadline.close()
+        at_order.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -108,7 +119,9 @@ def create_app(
     app.state.gate = gate
     app.state.settings = settings
     app.state.store = store
+    app.state.outbound = settings.outbound()
     app.state.deadline = deadline
+    app.state.cds = cds_hooks.Setting(settings, at_order)
     app.state.health = health_probes
     app.state.counters = counters
     app.state.pace = Pace(settings)
@@ -117,12 +130,16 @@ def create_app(
         app.include_router(part.router)
     problems.install(app)
     describe(app)
-    larger = {"/fhir": settings.fhir_body_limit_bytes}
+    larger = {
+        "/fhir": settings.fhir_body_limit_bytes,
+        "/cds-services": settings.cds_body_limit_bytes,
+    }
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     app.add_middleware(
         Overload, requests_at_once=settings.http_requests_at_once, seconds=settings.http_request_seconds
     )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(CdsOrigins, origins=settings.cds_origins)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

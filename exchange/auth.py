@@ -47,6 +47,21 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/checks"): Rule(_CARE, "checks.write", "check", (404,)),
     ("GET", "/v1/checks/{check_id}"): Rule(_CARE, "checks.read", "check.read", (404,)),
     ("POST", "/v1/checks/{check_id}/decisions"): Rule(_CARE, "checks.write", "decision.", (404, 409, 410)),
+    ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Rule(
+        _CARE, "checks.read", "check.sheet", (404,)
+    ),
+    ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): Rule(
+        _CARE, "checks.read", "check.", (404,)
+    ),
+    ("POST", "/v1/results/search"): Rule(_CARE, "results.read", "results.search", (404,)),
+    ("GET", "/v1/admin/webhooks"): Rule(_OPERATOR, "webhooks.write", _NONE),
+    ("POST", "/v1/admin/webhooks"): Rule(_OPERATOR, "webhooks.write", "webhook.add", (404, 409)),
+    ("POST", "/v1/admin/webhooks/{webhook_id}/remove"): Rule(
+        _OPERATOR, "webhooks.write", "webhook.remove", (404, 409)
+    ),
+    ("POST", "/v1/admin/webhooks/{webhook_id}/retry"): Rule(
+        _OPERATOR, "webhooks.write", "webhook.retry", (404, 409)
+    ),
     ("POST", "/v1/patients"): Rule(_SYSTEM, "patients.write", "patient.register", (404, 409)),
     ("POST", "/v1/patients/sharing"): Rule(_SYSTEM | _CURATOR, "patients.write", "sharing.", (404, 409)),
     ("GET", "/v1/notices"): Rule(_CARE | _REVIEWER, "notices.read", "notices.list", (404,)),
@@ -151,6 +166,10 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/healthz"): Rule(frozenset(), "", _NONE),
     ("GET", "/readyz"): Rule(frozenset(), "", _NONE, (503,)),
     ("GET", "/metrics"): Rule(frozenset(), "", _NONE),
+    # CDS clients come with tokens of their own (exchange.cds_tokens); each check is audited as one
+    ("GET", "/cds-services"): Rule(frozenset(), "", _NONE),
+    ("POST", "/cds-services/{service_id}"): Rule(frozenset(), "", _NONE, (400, 401, 404, 412, 429)),
+    ("POST", "/cds-services/{service_id}/feedback"): Rule(frozenset(), "", _NONE, (400, 401, 404, 429)),
     ("POST", "/v1/session"): Rule(frozenset(), "", "session.sign_in", (403, 429, 503)),
     ("POST", "/v1/session/first"): Rule(frozenset(), "", "session.first", (403, 429, 503)),
     ("POST", "/oauth2/token"): Rule(frozenset(), "", "token.issue", (400, 401, 503)),

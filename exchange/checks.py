@@ -17,10 +17,13 @@ from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, DeadlineOf, HarvestOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
+from exchange.refusals import refusals
 
 router = APIRouter(tags=["checks"])
 
 OrderNumber = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# PostgreSQL keeps no NUL in a text.
+Words = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class OrderIn(BaseModel):
@@ -29,11 +32,11 @@ class OrderIn(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
     order_id: OrderNumber = Field(examples=["MZ20260001"])
-    item_code: str | None = Field(None, max_length=32, examples=["CT07"])
-    local_code: str | None = Field(None, max_length=64)
-    text: str | None = Field(None, max_length=200, examples=["胸部CT平扫"])
+    item_code: Words | None = Field(None, max_length=32, examples=["CT07"])
+    local_code: Words | None = Field(None, max_length=64)
+    text: Words | None = Field(None, max_length=200, examples=["胸部CT平扫"])
     laterality: Literal["L", "R", "B"] | None = None
-    body_part: str | None = Field(
+    body_part: Words | None = Field(
         None, max_length=64, description="仅 CT17 等跨部位项目需要 / for items that span parts"
     )
 
@@ -62,7 +65,7 @@ class CheckIn(BaseModel):
 
     patient: PatientIn
     orders: list[OrderIn] = Field(min_length=1, max_length=50)
-    department: str = Field("", max_length=64, examples=["呼吸内科"])
+    department: Words = Field("", max_length=64, examples=["呼吸内科"])
     urgency: Literal["routine", "emergency"] = "routine"
 
     def request(self, catalogue: Catalogue, asker: str) -> CheckRequest:
@@ -82,10 +85,10 @@ class DecisionIn(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
     order_id: OrderNumber
-    action: Literal["recognise", "override", "undo"]
+    action: Literal["recognise", "override", "undo", "cite"]
     result_id: str | None = Field(None, pattern=r"^[0-9]{1,18}$")
-    reason_code: str | None = Field(None, max_length=16)
-    reason_text: str | None = Field(None, max_length=500)
+    reason_code: Words | None = Field(None, max_length=16)
+    reason_text: Words | None = Field(None, max_length=500)
     explained_to_patient: bool | None = None
 
     def request(self) -> DecisionRequest:
@@ -103,7 +106,7 @@ class DecisionIn(BaseModel):
 @router.post(
     "/v1/checks",
     summary="开单前询问可互认的既往结果 / ask before ordering",
-    responses=answers(examples.CHECK),
+    responses=answers(examples.CHECK) | refusals(400, 404, 422, 503),
 )
 def check(
     body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
@@ -116,7 +119,7 @@ def check(
 @router.get(
     "/v1/checks/{check_id}",
     summary="一次询问的答复与决定 / an answer as it was given",
-    responses=answers(examples.CHECK_READ),
+    responses=answers(examples.CHECK_READ) | refusals(404, 422, 503),
 )
 def read_check(check_id: uuid.UUID, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return the answer exactly as given, with the decisions taken on it since."""
@@ -125,8 +128,8 @@ def read_check(check_id: uuid.UUID, caller: CallerOf, catalogue: CatalogueOf) ->
 
 @router.post(
     "/v1/checks/{check_id}/decisions",
-    summary="认可、重新检查或撤销 / recognise, override, undo",
-    responses=answers(examples.DECISION),
+    summary="认可、重新检查、撤销或引用 / recognise, override, undo, cite",
+    responses=answers(examples.DECISION) | refusals(400, 404, 409, 410, 422, 503),
 )
 def decide(
     check_id: uuid.UUID,

@@ -27,6 +27,7 @@ from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.spool_state import spool_state
 from exchange.tokens import HOSPITAL_ROLES, ROLES, open_token_key
+from exchange.webhook_courier import Courier, delivering, open_webhook_key
 
 
 def api(
@@ -48,18 +49,26 @@ def api(
             lambda: read_counters(place.run_dir / "metrics"),
             store,
         )
-        uvicorn.run(
-            app,
-            host=host or settings.http_host,
-            port=settings.http_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http=guarded(settings.connection_limits()),
-            ws="none",
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=5,
+        outbound = settings.outbound()
+        courier = Courier(
+            place.catalogue,
+            outbound,
+            open_webhook_key(keys_dir(place.data_dir)),
+            public_url=settings.address,
         )
+        with delivering(courier, wanted=bool(outbound.hosts)):
+            uvicorn.run(
+                app,
+                host=host or settings.http_host,
+                port=settings.http_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                http=guarded(settings.connection_limits()),
+                ws="none",
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=5,
+            )
 
 
 def openapi() -> None:

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
+from catalog.outbound import Outbound
 from exchange.deadline import Deadline
 from exchange.harvest import Harvest
 from exchange.settings import ExchangeSettings
@@ -48,6 +49,13 @@ def harvest_of(request: Request) -> Harvest:
     return harvest
 
 
+def outbound_of(request: Request) -> Outbound:
+    """Return where the service may connect of itself."""
+    outbound: Outbound = request.app.state.outbound
+    return outbound
+
+
+OutboundOf = Annotated[Outbound, Depends(outbound_of)]
 HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]

@@ -21,6 +21,8 @@ CHECK: Final[dict[str, Any]] = {
     "asked_at": _ASKED,
     "expires_at": "2026-07-01T12:00:00+08:00",
     "urgency": "routine",
+    "interrupts": True,
+    "reason_codes": ["1", "2", "3", "4", "5", "6", "61", "98"],
     "item_list": "proposal-1",
     "patient": {"name": "林晓渝", "birth_date": "1980-05-17", "sex": "female"},
     "orders": [
@@ -180,6 +182,7 @@ _COUNTED: Final[dict[str, Any]] = {
     "beyond_duty": 0,
     "refused": 0,
     "excused": 0,
+    "cited": 0,
     "undone": 0,
     "unpriced": 0,
     **_MONEY,

@@ -22,7 +22,7 @@ _Kind = TypeVar("_Kind", bound=fhir.Element)
 
 # http://terminology.hl7.org/CodeSystem/v2-0203 → WS 364 CV02.01.101; or the document type itself as a system.
 _DOCUMENT_TYPES: Final = {"NI": "01", "NNCHN": "01", "PPN": "03", "MI": "04", "DL": "05", "BCT": "93"}
-_ID_TYPE_SYSTEM: Final = "urn:huren:id-type:"
+ID_TYPE_SYSTEM: Final = "urn:huren:id-type:"
 _HOSPITAL_TYPES: Final = ("MR", "PI", "PT")
 _ACCESSION: Final = "ACSN"
 _DICOM_UID: Final = "urn:dicom:uid"
@@ -172,8 +172,8 @@ def _number(report: fhir.DiagnosticReport, place: Place) -> str:
 
 def _document_type(identifier: fhir.Identifier) -> str:
     system = identifier.system or ""
-    if system.startswith(_ID_TYPE_SYSTEM):
-        return system.removeprefix(_ID_TYPE_SYSTEM)
+    if system.startswith(ID_TYPE_SYSTEM):
+        return system.removeprefix(ID_TYPE_SYSTEM)
     codes = identifier.type.codes() if identifier.type else []
     return next((_DOCUMENT_TYPES[code] for code in codes if code in _DOCUMENT_TYPES), "")
 

@@ -12,6 +12,7 @@ from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.examples import answers
+from exchange.refusals import refusals
 
 router = APIRouter(tags=["withdrawal"])
 
@@ -28,7 +29,7 @@ class StudyTurn(BaseModel):
 @router.post(
     "/v1/studies/withdraw",
     summary="撤回检查 / withdraw a study",
-    responses=answers({"withdrawn": True, "notices": 1}),
+    responses=answers({"withdrawn": True, "notices": 1}) | refusals(400, 404, 409, 422, 503),
 )
 def withdraw_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Withdraw one's own study; later decisions on it are refused, earlier ones get a notice."""
@@ -38,7 +39,7 @@ def withdraw_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) ->
 @router.post(
     "/v1/studies/restore",
     summary="取消撤回 / take a withdrawal back",
-    responses=answers({"withdrawn": False, "notices": 1}),
+    responses=answers({"withdrawn": False, "notices": 1}) | refusals(400, 404, 409, 422, 503),
 )
 def restore_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Let a withdrawn study stand again; who relied on it is told that too."""
@@ -70,7 +71,7 @@ def restore_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: Catalog
 @router.get(
     "/v1/notices",
     summary="所依据结果的变更通知 / news about what was relied on",
-    responses=answers({"notices": [examples.NOTICE]}),
+    responses=answers({"notices": [examples.NOTICE]}) | refusals(404, 422, 503),
 )
 def list_notices(
     caller: CallerOf,
@@ -86,7 +87,7 @@ def list_notices(
 @router.post(
     "/v1/notices/{notice_id}/read",
     summary="通知已读 / a notice was read",
-    responses=answers(examples.NOTICE_READ),
+    responses=answers(examples.NOTICE_READ) | refusals(404, 422, 503),
 )
 def read_notice(
     notice_id: Annotated[int, Path(ge=1, lt=1 << 63)], caller: CallerOf, catalogue: CatalogueOf

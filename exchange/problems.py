@@ -46,6 +46,7 @@ _PLAIN: Final[dict[int, tuple[str, str, str]]] = {
     413: ("too_large", "请求内容过大", "The request body is too large"),
     500: ("internal_error", "服务内部错误,已记录", "An internal error; it has been logged"),
 }
+_ASKING: Final = frozenset({"/v1/checks", "/v1/results/search"})  # where silence must not read as "no prior"
 
 
 class Unauthenticated(Exception):
@@ -120,7 +121,7 @@ def _domain(request: Request, error: Exception) -> Response:
             {"line": each.line, "field": each.field, "message": each.zh, "message_en": each.en}
             for each in error.problems[:MOST_FAULTS]
         ]
-    if isinstance(error, Unavailable) and request.url.path == "/v1/checks":
+    if isinstance(error, Unavailable) and request.url.path in _ASKING:
         extra["answer"] = "unknown"
     answer = problem_at(request.url.path, status_of(error), error.code, error.zh, error.en, **extra)
     if isinstance(error, TooMany):

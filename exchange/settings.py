@@ -1,19 +1,25 @@
 """Settings of the HTTP service, read once by the composition root."""
 
+import ipaddress
+import ssl
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from catalog.errors import InvalidInput
+from catalog.outbound import Outbound
+from catalog.settings import Environment
 from exchange.connection import ConnectionLimits
 from exchange.issuers import IssuerRule, read_issuers
 
 
 class ExchangeSettings(BaseSettings):
-    """Where the service listens and how long and how much it lets a caller ask."""
+    """Where the service listens, how long and how much it lets a caller ask, and where it may connect of itself."""
 
     model_config = SettingsConfigDict(env_prefix="HUREN_", frozen=True, extra="ignore")
 
+    env: Environment = "production"
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")  # as callers reach it
@@ -46,6 +52,18 @@ class ExchangeSettings(BaseSettings):
     harvest_system_alarm_people: int = Field(default=5_000, ge=1)
     harvest_system_limit_people: int = Field(default=50_000, ge=1)
 
+    webhook_hosts: str = ""  # "hooks.a.example, hooks.b.example:8443"
+    webhook_networks: str = ""  # besides public addresses: "10.20.0.0/16"
+    webhook_authorities: Path | None = None  # PEM, besides the system's own
+    webhook_seconds: float = Field(default=10.0, gt=0, le=60)
+    cds_seconds: float = Field(default=0.3, gt=0, le=30)
+    cds_body_limit_bytes: int = Field(default=4 << 20, ge=1024)
+    cds_origins: tuple[str, ...] = ()
+    cds_jku_hosts: tuple[str, ...] = ()
+    cds_page_url: str = Field(default="", pattern=r"^$|^https?://[^?#]+[^/?#]$")
+    cds_smart_url: str = Field(default="", pattern=r"^$|^https?://")
+    cds_identifier_systems: dict[str, str] = {"urn:oid:2.16.156.10011.1.3": "01"}
+
     @property
     def address(self) -> str:
         """Return the address of the service as callers know it: what their assertions must be meant for."""
@@ -64,3 +82,39 @@ class ExchangeSettings(BaseSettings):
             per_address=self.http_connections_per_address,
             total=self.http_connections,
         )
+
+    def outbound(self) -> Outbound:
+        """Return where webhooks may go. Raises InvalidInput for a network or file of authorities that is none."""
+        try:
+            networks = tuple(ipaddress.ip_network(text) for text in _parts(self.webhook_networks))
+        except ValueError as error:
+            raise InvalidInput(
+                "HUREN_WEBHOOK_NETWORKS 应为网段,以逗号分隔",
+                "HUREN_WEBHOOK_NETWORKS takes networks, with commas between",
+                field="webhook_networks",
+            ) from error
+        return Outbound(
+            hosts=frozenset(text.lower() for text in _parts(self.webhook_hosts)),
+            networks=networks,
+            https_only=self.env == "production",
+            seconds=self.webhook_seconds,
+            trust=self._trust(),
+        )
+
+    def _trust(self) -> ssl.SSLContext | None:
+        if self.webhook_authorities is None:
+            return None
+        trust = ssl.create_default_context()
+        try:
+            trust.load_verify_locations(self.webhook_authorities)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput(
+                "HUREN_WEBHOOK_AUTHORITIES 应为 PEM 文件",
+                "HUREN_WEBHOOK_AUTHORITIES should be a PEM file",
+                field="webhook_authorities",
+            ) from error
+        return trust
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -75,8 +75,13 @@ class Authority:
                 not_valid_after=now + timedelta(days=days),
             )
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName(_names(subject)), critical=False)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _names(subject: x509.Name) -> list[x509.GeneralName]:
+    """Return this machine, and the subject where it is a name of the DNS."""
+    name = str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    here: list[x509.GeneralName] = [x509.IPAddress(ip_address("127.0.0.1"))]
+    return [*here, x509.DNSName(name)] if "." in name else here

@@ -12,8 +12,10 @@ from sqlalchemy import inspect
 
 import catalog
 import catalog.tables_access
+import catalog.tables_asking
 import catalog.tables_audit
-import catalog.tables_reports  # its tables join Base.metadata
+import catalog.tables_cds
+import catalog.tables_reports  # these tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data
 from catalog.schema import NEWEST, current, migrate

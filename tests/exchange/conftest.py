@@ -1,7 +1,7 @@
 """The service in process, on a real database, and a city behind it."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +11,14 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from catalog.db import ping
+from catalog import cds_clients, registry
+from catalog.context import Caller
+from catalog.db import ping, transaction
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
+from tests.cds_client import BASE, CdsClient
 from tests.city import City, open_catalogue
 from tests.exchange.witness import AuditWatch, assert_documented, route_of, rule_of
 
@@ -67,7 +70,9 @@ class Service:
 def settings(request: pytest.FixtureRequest) -> ExchangeSettings:
     """The service's own deadline for a test that measures; else a busy machine is given time."""
     measures = request.node.get_closest_marker("alone") is not None
-    return ExchangeSettings() if measures else ExchangeSettings(check_seconds=20)
+    if measures:
+        return ExchangeSettings(public_url=BASE)
+    return ExchangeSettings(check_seconds=20, cds_seconds=20, public_url=BASE)
 
 
 @pytest.fixture
@@ -114,3 +119,19 @@ def quiet(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         made[0].hospital("A")
         yield Service(client, made[0], key)
     catalogue.engine.dispose()
+
+
+@pytest.fixture
+def cds(service: Service) -> CdsClient:
+    """The ordering system of hospital B, registered as a CDS client of the service."""
+    return register_client(service.city, service.client.request)
+
+
+def register_client(city: City, send: Callable[..., httpx2.Response], **client: Any) -> CdsClient:
+    """Register a CDS client of hospital B and return it."""
+    made = CdsClient(send, **client)
+    with transaction(city.catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, "B")
+        operator = Caller("test", "operator")
+        cds_clients.add(session, operator, hospital, made.iss, {"keys": [made.key.public()]})
+    return made

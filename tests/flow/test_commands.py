@@ -49,9 +49,11 @@ def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> N
             "prices",
             "savings",
             "people",
+            "cds-client",
             "keys",
             "reports",
             "audit",
+            "webhook",
         ):
             assert "--data-dir" in done.stdout or name == "openapi", name
             assert "例 / example" in done.stdout, name
@@ -85,6 +87,7 @@ BAD = {
     "token lifetime": ["token", "--role", "operator", "--minutes", "-5"],
     "check number": ["check", "--hospital", "B", "--item", "CT07", "--id-number", "123"],
     "check side": ["check", "--hospital", "B", "--item", "XR12:X", "--id-number", id_number(2)],
+    "webhook host": ["webhook", "add", "A", "https://127.0.0.1/x"],
     "send address": ["send", str(README), "--to", "nowhere"],
     "send nobody there": ["send", str(README.parent / "tests"), "--to", "127.0.0.1:1"],
 }

@@ -1,0 +1,258 @@
+"""CDS Hooks 2.0.1: discovery, order-select and order-sign, feedback.
+
+A call is answered within half a second whatever the stores do: then with a card that says "unknown".
+Nothing is ever fetched from the caller: `fhirServer`, `fhirAuthorization` and `jku` are not followed.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import Response
+
+from catalog import cds_feedback, people, recognition, registry
+from catalog.cds_feedback import Feedback, Sender
+from catalog.context import Caller, Catalogue
+from catalog.db import transaction
+from catalog.errors import InvalidInput, Unavailable
+from catalog.recognition import CheckRequest
+from exchange import cds_examples
+from exchange.answers import Json
+from exchange.cds_cards import Desk, deal, unknown_card
+from exchange.cds_orders import Asked, order_requests, read_call
+from exchange.cds_texts import Language, language_of
+from exchange.cds_tokens import ReadToken, authenticate, read_token
+from exchange.cds_types import (
+    REASON_SYSTEM,
+    SERVICES,
+    TOLD_EXTENSION,
+    TOLD_REASON_SYSTEM,
+    Call,
+    CdsRefused,
+    FeedbackCall,
+    FeedbackItem,
+    parsed,
+)
+from exchange.deadline import Deadline, StillWanted
+from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.examples import answers
+from exchange.fhir import RawBody
+from exchange.problems import problem
+from exchange.settings import ExchangeSettings
+
+log = logging.getLogger("huren.exchange")
+router = APIRouter(tags=["cds-hooks"])
+
+PREFETCH: Final = {
+    "patient": "Patient/{{context.patientId}}",
+    "draftOrders": "ServiceRequest?patient={{context.patientId}}&status=draft",
+    "encounter": "Encounter/{{context.encounterId}}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the application was made with, as far as these routes need it."""
+
+    settings: ExchangeSettings
+    deadline: Deadline
+
+
+def setting_of(request: Request) -> Setting:
+    """Return the settings and the deadline of order-time calls."""
+    found: Setting = request.app.state.cds
+    return found
+
+
+SettingOf = Annotated[Setting, Depends(setting_of)]
+AcceptLanguage = Annotated[str, Header()]
+Authorization = Annotated[str, Header(include_in_schema=False)]
+
+
+@router.get(
+    "/cds-services",
+    summary="CDS Hooks 服务清单 / discovery",
+    responses=answers(cds_examples.DISCOVERY),
+)
+def discovery(accept_language: AcceptLanguage = "") -> Response:
+    """List the services (CDS Hooks 2.0, Discovery)."""
+    language = language_of(accept_language)
+    return _told({"services": [_service(name, hook, language) for name, hook in SERVICES.items()]}, language)
+
+
+@router.post(
+    "/cds-services/{service_id}",
+    summary="开单时给出卡片 / cards at order time",
+    responses=answers(cds_examples.CARDS),
+    openapi_extra=cds_examples.body(cds_examples.CALL),
+)
+def call_service(
+    service_id: str,
+    catalogue: CatalogueOf,
+    setting: SettingOf,
+    body: RawBody,
+    authorization: Authorization = "",
+    accept_language: AcceptLanguage = "",
+) -> Response:
+    """Answer with cards; 412 without the patient; "unknown" where the catalogue does not answer in time."""
+    language = language_of(accept_language)
+    try:
+        hook = _hook(service_id)
+        token = read_token(authorization)
+        calling = _Calling(catalogue, setting.settings, service_id, hook, language, token, body)
+        cards = setting.deadline.run(lambda wanted: _cards(calling, wanted))
+    except CdsRefused as refused:
+        return _refusal(refused)
+    except (Unavailable, TimeoutError) as error:
+        log.info("a CDS Hooks call is answered unknown: %s", type(error).__name__)
+        cards = [unknown_card(_desk(catalogue, setting.settings, language))]
+    return _told({"cards": cards}, language)
+
+
+@router.post(
+    "/cds-services/{service_id}/feedback",
+    summary="卡片的结果 / what became of cards",
+    responses=answers(cds_examples.FEEDBACK),
+    openapi_extra=cds_examples.body(cds_examples.FEEDBACK_CALL),
+)
+def feedback(
+    service_id: str,
+    catalogue: CatalogueOf,
+    setting: SettingOf,
+    deadline: DeadlineOf,
+    body: RawBody,
+    authorization: Authorization = "",
+) -> Response:
+    """Record what the doctor did; the answer says, for each card, which decision it made or why none."""
+    try:
+        _hook(service_id)
+        token = read_token(authorization)
+        made = deadline.run(lambda _: _take(catalogue, setting.settings, service_id, token, body))
+    except CdsRefused as refused:
+        return _refusal(refused)
+    except InvalidInput as error:
+        return problem(400, error.code, error.zh, error.en, field=error.field)
+    return Json({"feedback": made})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Calling:
+    catalogue: Catalogue
+    settings: ExchangeSettings
+    service: str
+    hook: str
+    language: Language
+    token: ReadToken
+    body: bytes
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.settings.address}/cds-services/{self.service}"
+
+
+def _cards(calling: _Calling, still_wanted: StillWanted) -> list[dict[str, Any]]:
+    catalogue = calling.catalogue
+    with transaction(catalogue.engine) as session:
+        client, hospital = authenticate(session, calling.token, [calling.endpoint])
+        sender = Sender(client.id, calling.service, hospital.code)
+    call: Call = parsed(Call, calling.body)
+    systems = calling.settings.cds_identifier_systems
+    asked = read_call(call, calling.hook, hospital.code, people.today_of(catalogue), systems)
+    desk = _desk(catalogue, calling.settings, calling.language, asked, calling.hook)
+    if not asked.drafts:
+        return []
+    if asked.document is None:
+        return [unknown_card(desk, "nobody")]
+    caller = Caller(f"{call.context.userId} {client.iss}"[:255], "doctor", hospital.code)
+
+    def known(codes: Collection[str]) -> Collection[str]:
+        with transaction(catalogue.engine) as session:
+            return registry.known_local_codes(session, hospital.id, codes)
+
+    orders = order_requests(asked.drafts, catalogue.items, known)
+    most = catalogue.limits.orders_in_a_check
+    request = CheckRequest(asked.document, asked.demographics, tuple(orders[:most]), urgency=asked.urgency)
+    answer = recognition.check(catalogue, caller, request, still_wanted=still_wanted)
+    dealt = deal(desk, answer, unasked=len(orders[most:]))
+    if dealt.given:
+        with transaction(catalogue.engine) as session:
+            cds_feedback.keep_cards(session, sender, answer["check_id"], caller, dealt.given)
+    return dealt.cards
+
+
+def _take(
+    catalogue: Catalogue, settings: ExchangeSettings, service: str, token: ReadToken, body: bytes
+) -> list[dict[str, Any]]:
+    endpoint = f"{settings.address}/cds-services/{service}"
+    with transaction(catalogue.engine) as session:
+        client, hospital = authenticate(session, token, [f"{endpoint}/feedback", endpoint])
+        sender = Sender(client.id, service, hospital.code)
+    call: FeedbackCall = parsed(FeedbackCall, body)
+    return cds_feedback.take(catalogue, sender, [_report(item) for item in call.feedback])
+
+
+def _report(item: FeedbackItem) -> Feedback:
+    """Return what an item reports; that the patient was told only where the reason or the extension says it."""
+    reason = item.overrideReason.reason if item.overrideReason else None
+    ours = reason is not None and reason.system in (None, REASON_SYSTEM, TOLD_REASON_SYSTEM)
+    told = reason is not None and reason.system == TOLD_REASON_SYSTEM
+    return Feedback(
+        card=item.card,
+        outcome=item.outcome,
+        outcome_at=item.outcomeTimestamp,
+        suggestions=tuple(each.id for each in item.acceptedSuggestions or ()),
+        reason_code=reason.code if reason is not None and ours else None,
+        comment=item.overrideReason.userComment if item.overrideReason else None,
+        explained=told or item.extension.get(TOLD_EXTENSION) is True,
+    )
+
+
+def _hook(service_id: str) -> str:
+    if service_id not in SERVICES:
+        raise CdsRefused(404, "unknown_service", "没有此 CDS 服务", "There is no such CDS service")
+    return SERVICES[service_id]
+
+
+def _desk(
+    catalogue: Catalogue,
+    settings: ExchangeSettings,
+    language: Language,
+    asked: Asked | None = None,
+    hook: str = "",
+) -> Desk:
+    drafts = asked.drafts if asked else ()
+    return Desk(
+        language=language,
+        reasons=catalogue.override_reasons,
+        public_url=settings.address,
+        page_url=settings.cds_page_url,
+        smart_url=settings.cds_smart_url,
+        resources={draft.number: draft.resource.id for draft in drafts if draft.resource.id},
+        asks_for_details=hook == "order-sign",
+    )
+
+
+def _service(name: str, hook: str, language: Language) -> dict[str, Any]:
+    title, description, usage = cds_examples.SERVICE_TEXTS[language]
+    return {
+        "hook": hook,
+        "title": title,
+        "description": description,
+        "id": name,
+        "prefetch": PREFETCH,
+        "usageRequirements": usage,
+    }
+
+
+def _told(content: dict[str, Any], language: Language) -> Response:
+    answer = Json(content)
+    answer.headers["Content-Language"] = language
+    answer.headers["Vary"] = "Accept-Language"
+    return answer
+
+
+def _refusal(refused: CdsRefused) -> Response:
+    extra = {"errors": refused.faults} if refused.faults else {}
+    return problem(refused.status, refused.code, refused.zh, refused.en, **extra)
