@@ -113,7 +113,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/admin/people/accept"): Rule(_CURATOR, "people.curate", "people.accept", (404, 409)),
     ("POST", "/v1/admin/people/reject"): Rule(_CURATOR, "people.curate", "people.reject", (404, 409)),
     ("POST", "/v1/admin/people/undo"): Rule(_CURATOR, "people.curate", "people.undo", (404, 409)),
-    ("GET", "/v1/admin/erasures"): Rule(_CURATION, "erasures.read", _NONE),
+    ("GET", "/v1/admin/erasures"): Rule(_CURATION, "erasures.read", "erasures.list"),
     ("POST", "/v1/admin/erasures"): Rule(_CURATION, "erasures.write", "erasure", (404, 409)),
     ("POST", "/v1/admin/erasures/plan"): Rule(_CURATION, "erasures.write", "erasure.plan", (404,)),
     ("POST", "/v1/admin/hospitals/{code}/studies/withdraw"): Rule(

@@ -14,7 +14,7 @@ from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.checks import Words
-from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.deps import CatalogueOf, DeadlineOf, HarvestOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 from exchange.refusals import refusals
@@ -83,8 +83,11 @@ class SearchIn(BaseModel):
     summary="按诊疗目的查阅可互认的既往结果 / look through recognisable results for a purpose",
     responses=answers(_EXAMPLE) | refusals(400, 404, 422, 503),
 )
-def search_results(body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf) -> Json:
+def search_results(
+    body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
+) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
+    harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
     return Json(deadline.run(lambda wanted: _search(catalogue, caller, body, wanted)))
 
 
