@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from catalog.context import Caller
 from catalog.errors import NotAllowed
@@ -97,12 +97,16 @@ def caller_of(request: Request) -> Caller:
 CallerOf = Annotated[Caller, Depends(caller_of)]
 
 
+def routes_of(app: FastAPI) -> set[tuple[str, str]]:
+    """Return every route of a service as method and path."""
+    return {
+        (method, found.path)
+        for found in iter_route_contexts(app.routes)  # an included router is one entry of `routes`
+        if isinstance(found.route, APIRoute) and found.path is not None
+        for method in found.methods or ()
+    }
+
+
 def unlisted_routes(app: FastAPI) -> set[tuple[str, str]]:
     """Return the routes that neither table knows: there must be none."""
-    routes = {
-        (method, route.path)
-        for route in app.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    }
-    return routes - set(ACCESS) - PUBLIC
+    return routes_of(app) - set(ACCESS) - PUBLIC

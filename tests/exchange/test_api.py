@@ -7,9 +7,10 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter, FastAPI
 
 from catalog import errors
-from exchange.auth import ACCESS, PUBLIC
+from exchange.auth import ACCESS, PUBLIC, routes_of, unlisted_routes
 from exchange.problems import STATUS, status_of
 from exchange.tokens import ROLES
 from tests.city import id_number
@@ -71,6 +72,19 @@ def test_a_role_that_is_not_in_the_table_is_refused(
     service: Service, method: str, path: str, role: str
 ) -> None:
     assert service.call(method, path.replace("{check_id}", "x"), role=role).status_code == 403
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route(service: Service) -> None:
+    app: Any = service.client.app
+    assert routes_of(app) == set(ACCESS) | PUBLIC
+
+
+def test_a_route_that_was_added_without_a_rule_is_noticed() -> None:
+    app, router = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), APIRouter()
+    app.get("/v1/forgotten")(lambda: None)
+    router.get("/v1/forgotten-too")(lambda: None)
+    app.include_router(router)
+    assert unlisted_routes(app) == {("GET", "/v1/forgotten"), ("GET", "/v1/forgotten-too")}
 
 
 def test_the_access_table_and_the_public_routes_do_not_overlap() -> None:
