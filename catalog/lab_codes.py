@@ -32,14 +32,16 @@ def map_codes(
 ) -> Mapped:
     """Return the laboratory item that the codes of one value name.
 
-    `table` maps the hospital's own codes to item codes. Codes that name different items map to none:
-    better unmapped than wrong.
+    `table` maps the hospital's own codes to item codes, to an empty one where it says that none fits: then LOINC is
+    not asked. Codes that name different items map to none: better unmapped than wrong.
     """
     local, loinc = list(local), list(loinc)
     by_local = {table[code] for code in local if code in table}
+    if by_local == {""}:
+        return Mapped(None, unmapped_reason="said_unlisted")
     by_loinc = {item.code for item in items if item.loinc and item.loinc in loinc}
     found = {code for code in by_local | by_loinc if _is_laboratory(items.get(code))}
-    if len(found) > 1:
+    if len(found) > 1 or "" in by_local:
         return Mapped(None, unmapped_reason="codes_contradict")
     if not found:
         return Mapped(None, unmapped_reason="not_on_list")

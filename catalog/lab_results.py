@@ -15,6 +15,7 @@ from catalog.lab_codes import Mapped, local_codes, loinc_codes, map_codes
 from catalog.records import ReportStatus
 from catalog.report_records import WITHDRAWN, LabValue
 from catalog.report_versions import Change, KnownVersion, change, standing
+from catalog.results import list_for
 from catalog.tables import LocalCode, Result
 from catalog.tables_reports import Observation, Report, ReportVersion
 
@@ -100,11 +101,12 @@ def _remap_report(session: Session, catalogue: Catalogue, report: Report) -> int
     observations = _observations(session, report.id)
     table = local_table(session, report.hospital_id, [code for o in observations for code in o.local_codes])
     results = _results(observations)
+    items = list_for(session, catalogue, report.hospital_id)
     done = 0
     for observation in observations:
         if observation.result_id is not None or observation.status == ReportStatus.REGISTERED:
             continue
-        found = map_codes(catalogue.items, table, observation.local_codes, observation.loinc_codes)
+        found = map_codes(items, table, observation.local_codes, observation.loinc_codes)
         observation.unmapped_reason = found.unmapped_reason
         if found.item_code is None:
             continue
@@ -211,8 +213,9 @@ def _add_values(
     earlier: Iterable[Observation],
 ) -> list[Observation]:
     table = local_table(session, report.hospital_id, [c for v in values for c in local_codes(v.codings)])
+    items = list_for(session, catalogue, report.hospital_id)
     mapped = {
-        value.key: map_codes(catalogue.items, table, local_codes(value.codings), loinc_codes(value.codings))
+        value.key: map_codes(items, table, local_codes(value.codings), loinc_codes(value.codings))
         for value in values
     }
     results = _results(earlier)

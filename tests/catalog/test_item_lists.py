@@ -1,22 +1,24 @@
 """Versions of the list: imported whole, in force by day and region, and never a past answer changed."""
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from catalog import item_lists, ledger, list_files, people, savings
+from catalog import item_lists, lab_results, ledger, list_files, people, registry, savings
 from catalog.context import Caller
 from catalog.datafile import InvalidList
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput
 from catalog.items import COLUMNS, ITEM_LISTS, Item, ItemList, load_item_list
+from catalog.report_records import LOINC, Coding
 from catalog.tables import AuditEvent, Person
 from tests.catalog.test_spreadsheet import xlsx
 from tests.city import City
+from tests.reports import LABORATORY, POTASSIUM, take
 
 CURATOR = Caller("curator", "curator")
 SEED = load_item_list()
@@ -258,3 +260,20 @@ def test_codes_of_every_time_keep_their_names(city: City) -> None:
     with transaction(city.catalogue.engine) as session:
         known: ItemList = item_lists.every_item(session, city.catalogue)
     assert [known.get(code).name_zh for code in ("CT07", "XR20")] == ["胸部CT(新)", "鼻骨侧位"]  # type: ignore[union-attr]
+
+
+def test_a_laboratory_value_is_mapped_by_the_list_in_force_for_its_hospital(city: City) -> None:
+    city.hospital("A")
+    value = replace(POTASSIUM, key="K", codings=(Coding(LOINC, "99999-9", "钾"),))
+
+    def mapped(number: str) -> tuple[int, list[str]]:
+        take(city, "A", LABORATORY, number=number, values=(value,), PatientID="P-2")
+        with transaction(city.catalogue.engine) as session:
+            hospital = registry.hospital_by_code(session, "A")
+            found = lab_results.remap(session, city.catalogue, hospital.id)
+            return found, [row["reason"] for row in lab_results.unmapped(session, hospital.id)]
+
+    assert mapped("L-1") == (0, ["not_on_list"])
+    bring(city, changed("LB14", loinc="99999-9"), first="2026-07-01")
+    city.now += timedelta(days=2)
+    assert mapped("L-2") == (1, [])  # the new one at once, the old one when it is looked at again

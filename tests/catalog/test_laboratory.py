@@ -83,12 +83,14 @@ def test_the_list_has_forty_five_laboratory_items() -> None:
         (["K"], ["2951-2"], None, "codes_contradict"),
         (["?"], ["1-8"], None, "not_on_list"),
         (["CT"], [], None, "not_on_list"),
+        (["NONE"], ["2823-3"], None, "said_unlisted"),
+        (["NONE", "K"], [], None, "codes_contradict"),
     ],
 )
 def test_local_codes_go_before_loinc_and_a_contradiction_maps_to_nothing(
     local: list[str], loinc: list[str], item: str | None, reason: str | None
 ) -> None:
-    found = map_codes(ITEMS, {"K": "LB14", "CT": "CT07"}, local, loinc)
+    found = map_codes(ITEMS, {"K": "LB14", "CT": "CT07", "NONE": ""}, local, loinc)
     assert (found.item_code, found.unmapped_reason) == (item, reason)
 
 
