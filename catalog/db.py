@@ -8,7 +8,7 @@ from sqlalchemy import Engine, create_engine, exc, text
 from sqlalchemy.orm import Session
 
 from catalog.connection import CONNECT_ARGS, session_options
-from catalog.errors import DatabaseDown
+from catalog.errors import DatabaseDown, InvalidInput
 
 
 def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms: int = 30_000) -> Engine:
@@ -21,6 +21,7 @@ def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_use_lifo=True,
+        hide_parameters=True,  # they are patients', and an error's text goes to the log
         connect_args={**CONNECT_ARGS, "options": session_options(statement_timeout_ms)},
     )
 
@@ -29,13 +30,18 @@ def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms:
 def transaction(engine: Engine) -> Iterator[Session]:
     """Yield a session whose work is committed at the end, or undone as a whole.
 
-    Raises DatabaseDown where the server cannot be reached or gives up.
+    Raises DatabaseDown where the server cannot be reached or gives up, InvalidInput for a value that no column
+    holds: a NUL in a text, a number beyond 64 bits.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise database_down() from error
+    except exc.DataError as error:
+        raise InvalidInput(
+            "内容含有无法保存的字符或数值", "A character or number that cannot be kept", code="not_storable"
+        ) from error
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise database_down() from error
