@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from catalog import audit, groups, ledger, notices, people, report_erasure, sealed_numbers, tables
@@ -100,12 +101,10 @@ def erase(
         erasure = _write_down(session, catalogue, caller, scope, basis)
         touched = _people_touched(session, scope)
         notices.notify(session, catalogue, scope.results, "study_erased")
-        numbers = [*_numbers(session, scope), *report_erasure.numbers(session, scope.people, scope.studies)]
         _erase_results(session, scope)
         _erase_studies(session, scope)
         report_erasure.erase(session, scope.people, scope.studies)
         _erase_people(session, scope)
-        sealed_numbers.forget(session, numbers)
         _redact_checks(session, scope, touched)
         for person_id in sorted(touched):
             ledger.settle(session, catalogue, person_id)
@@ -118,7 +117,8 @@ def erase(
             studies=list(scope.studies),
             objects=len(scope.object_keys),
         )
-        return erasure.id, scope
+    sealed_numbers.forget_unused(catalogue)
+    return erasure.id, scope
 
 
 def unfinished(catalogue: Catalogue) -> dict[int, list[str]]:
@@ -139,6 +139,7 @@ def finish(catalogue: Catalogue, erasure_id: int) -> None:
     with transaction(catalogue.engine) as session:
         erasure = session.get_one(Erasure, erasure_id)
         erasure.state, erasure.done_at = "done", catalogue.clock()
+    sealed_numbers.forget_unused(catalogue)  # where the erasure itself was broken off before it could
 
 
 def listed(session: Session, *, limit: int) -> list[dict[str, Any]]:
@@ -190,8 +191,9 @@ def _results(session: Session, which: Any) -> tuple[int, ...]:
 
 
 def _with_objects(session: Session, scope: Scope) -> Scope:
-    """Lock the studies, so that no pack is added meanwhile, and list the objects of their packs."""
+    """Lock studies and reports, so that nothing is added to them meanwhile, and list their objects."""
     session.scalars(select(Study).where(Study.id.in_(scope.studies)).with_for_update()).all()
+    report_erasure.lock(session, scope.people, scope.studies)
     packs = session.scalars(select(Pack).where(Pack.study_id.in_(scope.studies)).order_by(Pack.id)).all()
     return Scope(
         people=scope.people,
@@ -223,7 +225,8 @@ def _write_down(session: Session, catalogue: Catalogue, caller: Caller, scope: S
         session.add(ErasedStudy(uid_sha256=_tombstone(uid), erasure_id=erasure.id))
     for hospital_id, number in report_erasure.names_of(session, scope.people, scope.studies):
         tombstone = _report_tombstone(hospital_id, number)
-        session.add(ErasedReport(number_sha256=tombstone, erasure_id=erasure.id))
+        row = {"number_sha256": tombstone, "erasure_id": erasure.id}
+        session.execute(insert(ErasedReport).values(row).on_conflict_do_nothing())
     return erasure
 
 
@@ -253,13 +256,6 @@ def _erase_results(session: Session, scope: Scope) -> None:
     session.execute(mine.where(Result.status == "active").values(status="erased"))
     session.execute(mine.where(Result.status == "withdrawn").values(status="superseded"))
     session.execute(mine.values(explanation="", confidence="", rule=""))
-
-
-def _numbers(session: Session, scope: Scope) -> list[str]:
-    """Return the hospitals' numbers that go with this scope; one that is a document leaves no seal behind."""
-    studies = select(Study.patient_id).where(Study.id.in_(scope.studies))
-    aliases = select(Alias.number).where(Alias.person_id.in_(scope.people))
-    return [*session.scalars(studies), *session.scalars(aliases)]
 
 
 def _erase_studies(session: Session, scope: Scope) -> None:

@@ -164,7 +164,9 @@ def _rehash_one(catalogue: Catalogue, table: Keyed, row_id: int) -> bool:
     try:
         with transaction(catalogue.engine) as session:
             share(session)
-            row: Any = session.get_one(table, row_id, with_for_update={"key_share": True})
+            row: Any = session.get(table, row_id, with_for_update={"key_share": True})
+            if row is None:  # erased meanwhile
+                return True
             number = catalogue.vault.open(row.id_type, row.number_cipher)
             row.number_hash = catalogue.vault.digest(row.id_type, number)
             row.number_cipher = catalogue.vault.seal(row.id_type, number)

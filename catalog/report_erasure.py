@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, Select, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from catalog.tables_reports import (
@@ -26,15 +26,15 @@ def document_keys(session: Session, people: Collection[int], studies: Collection
     return tuple(session.scalars(query.distinct().order_by(ReportAttachment.key)))
 
 
-def numbers(session: Session, people: Collection[int], studies: Collection[int]) -> tuple[str, ...]:
-    """Return the patient numbers on these reports."""
-    return tuple(session.scalars(select(Report.patient_id).where(_mine(people, studies))))
-
-
 def held(session: Session, people: Collection[int]) -> int:
     """Return how many reports may be of these people and wait for a human."""
     query = select(ReportHold.report_id).where(ReportHold.person_id.in_(people)).distinct()
     return len(session.scalars(query).all())
+
+
+def lock(session: Session, people: Collection[int], studies: Collection[int]) -> None:
+    """Let no version be added to these reports until the end of the transaction."""
+    session.execute(select(Report.id).where(_mine(people, studies)).order_by(Report.id).with_for_update())
 
 
 def names_of(session: Session, people: Collection[int], studies: Collection[int]) -> list[tuple[int, str]]:
@@ -63,6 +63,8 @@ def erase(session: Session, people: Collection[int], studies: Collection[int]) -
         report.birth_date, report.sex = None, "unknown"
         report.person_id = report.claimed_person_id = None
         report.identity, report.reasons, report.claim_reasons = "unlinked", [], []
+    others = update(Report).where(Report.claimed_person_id.in_(people), Report.id.not_in(reports))
+    session.execute(others.values(claimed_person_id=None, claim_reasons=[]))
     session.flush()
 
 
@@ -75,6 +77,11 @@ def _versions(people: Collection[int], studies: Collection[int]) -> Select[int]:
 
 
 def _mine(people: Collection[int], studies: Collection[int]) -> ColumnElement[bool]:
-    return or_(
-        Report.person_id.in_(people), Report.claimed_person_id.in_(people), Report.study_id.in_(studies)
+    """What is theirs; a claim counts where the report has nobody and no curator has said that it is not theirs."""
+    rejected = exists().where(
+        ReportRuling.report_id == Report.id,
+        ReportRuling.person_id.in_(people),
+        ReportRuling.ruling == "rejected",
     )
+    claimed = Report.claimed_person_id.in_(people) & Report.person_id.is_(None) & ~rejected
+    return or_(Report.person_id.in_(people), claimed, Report.study_id.in_(studies))

@@ -24,7 +24,7 @@ def under(session: Session, key: links.AliasKey) -> list[Report]:
 
 
 def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
-    """Return every report that is claimed for one of these people, by itself or by its PatientID."""
+    """Return every report that is, or is claimed to be, of one of these people, by itself or by its PatientID."""
     people = set(person_ids)
     carried = select(Report.id).join(
         Alias,
@@ -34,6 +34,7 @@ def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
     )
     ruled = select(ReportRuling.report_id).where(ReportRuling.person_id.in_(people))
     mine = or_(
+        Report.person_id.in_(people),
         Report.claimed_person_id.in_(people),
         Report.id.in_(carried.where(Alias.person_id.in_(people))),
         Report.id.in_(ruled),
@@ -67,6 +68,16 @@ def concerned(session: Session, report: Report) -> set[int]:
     ruled = select(ReportRuling.person_id).where(ReportRuling.report_id == report.id)
     found = {report.person_id, report.claimed_person_id, *session.scalars(held_for), *session.scalars(ruled)}
     return {person_id for person_id in found if person_id is not None}
+
+
+def is_rejected(session: Session, report: Report, people: Collection[int]) -> bool:
+    """Say whether a curator has said that a report is not of one of these people."""
+    rejected = exists().where(
+        ReportRuling.report_id == report.id,
+        ReportRuling.person_id.in_(people),
+        ReportRuling.ruling == "rejected",
+    )
+    return bool(session.scalar(select(rejected)))
 
 
 def is_accepted(session: Session, report: Report) -> bool:

@@ -162,11 +162,12 @@ def _contradictions(session: Session, report: Report, study: Study) -> list[str]
     if study.hospital_id != report.hospital_id:
         return ["study_of_another_hospital"]
     both = report.person_id is not None and study.person_id is not None
-    one = both and study.person_id in groups.members(session, {report.person_id or 0})
+    whose = groups.members(session, {study.person_id}) if study.person_id is not None else frozenset()
+    one = both and report.person_id in whose
     if one and report_identity.is_accepted(session, report):
         return []
     found = list(conflicts(links.study_demographics(study), report_identity.demographics(report), None))
-    if both and not one:
+    if (both and not one) or (not one and report_identity.is_rejected(session, report, whose)):
         found.append("study_of_another_person")
     if report.patient_id and study.patient_id and report.patient_id != study.patient_id and not one:
         found.append("study_of_another_patient")

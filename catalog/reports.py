@@ -17,6 +17,7 @@ from catalog import (
     links,
     notices,
     people,
+    report_identity,
     report_links,
     sealed_numbers,
 )
@@ -65,6 +66,7 @@ def take(
         AccessionNumber=message.AccessionNumber,
     )
     report = _claim(session, hospital, message)
+    _refuse_erased(session, hospital.id, message)  # an erasure may have been what the locks waited for
     versions = _versions(session, report)
     _check_patient(session, catalogue, report, message)
     digest = content_digest(message)
@@ -217,7 +219,11 @@ def _check_patient(session: Session, catalogue: Catalogue, report: Report, messa
     """One number is one report of one patient: a version about somebody else is a mistake of its sender."""
     other_id = report.patient_id and message.PatientID and report.patient_id != message.PatientID
     other_person = False
-    claimed = {each for each in (report.person_id, report.claimed_person_id) if each is not None}
+    claimed = {
+        each
+        for each in (report.person_id, report.claimed_person_id)
+        if each is not None and not report_identity.is_rejected(session, report, {each})
+    }
     if message.document is not None and claimed:
         person = people.find(session, catalogue, message.document)
         other_person = person is None or person.id not in groups.members(session, claimed)

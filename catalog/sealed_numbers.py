@@ -6,24 +6,27 @@ change. Two spellings are two numbers, and two hospitals' are never one: what is
 Whatever may be a document is sealed; what is sealed is shown masked.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from catalog import keyring, links
 from catalog.context import Catalogue
 from catalog.db import transaction
-from catalog.identity import DOCUMENT_TYPES, Document, half_width, mask_number
+from catalog.errors import IntegrityFault
+from catalog.identity import DOCUMENT_TYPES, Document, check_digit, half_width, mask_number
 from catalog.tables import Alias, Study
 from catalog.tables_people import SealedNumber
 from catalog.tables_reports import Report
 
 _MARK: Final = "sealed:"
-_NATIONAL: Final = re.compile(r"(?<![0-9])[0-9]{17}[0-9X](?![0-9A-Z])")  # also within a longer number
+_NATIONAL: Final = re.compile(r"(?<![0-9])[0-9]{17}[0-9X](?![0-9A-Z])")  # whatever its check digit says
 _DATE: Final = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_WITHIN: Final = re.compile(rf"(?=([0-9]{{6}}(?:18|19|20)[0-9]{{2}}{_DATE}[0-9]{{3}}[0-9X]))")
 _SHAPES: Final = (
     re.compile(rf"[0-9]{{8}}{_DATE}[0-9]{{3}}"),  # GB 11643-1989
     re.compile(r"[DEGKMPS][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}"),  # Chinese passports
@@ -45,8 +48,14 @@ def may_be_document(number: str) -> bool:
     hospital says so (`keep`).
     """
     whole, bare = half_width(number, separators=""), half_width(number, separators=" -")
-    inside = _NATIONAL.search(whole) or _NATIONAL.search(bare)
+    inside = _NATIONAL.search(whole) or _NATIONAL.search(bare) or _holds_national_id(bare)
     return bool(inside) or any(shape.fullmatch(bare) for shape in _SHAPES)
+
+
+def _holds_national_id(number: str) -> bool:
+    """Say whether a national ID stands within a longer number ("…011A" of a newborn, "0110…011")."""
+    found = (match[1] for match in _WITHIN.finditer(number))
+    return any(check_digit(each[:17]) == each[17] for each in found)
 
 
 def keep(
@@ -86,17 +95,31 @@ def shown(session: Session, catalogue: Catalogue, kept: str) -> str:
     return mask_number(number) if kept.startswith(_MARK) or may_be_document(number) else number
 
 
-def forget(session: Session, kept: Iterable[str]) -> None:
-    """Delete these numbers where nothing has their seal any more: an erasure leaves none behind."""
-    ids = [int(each.removeprefix(_MARK)) for each in set(kept) if each.startswith(_MARK)]
-    for row in session.scalars(select(SealedNumber).where(SealedNumber.id.in_(ids))):
-        if not any(
-            session.scalar(
-                select(column).where(table.hospital_id == row.hospital_id, column == _seal(row.id)).limit(1)
-            )
+def forget_unused(catalogue: Catalogue) -> None:
+    """Delete the seals that nothing has any more: an erasure leaves none behind.
+
+    Each under the lock of its number, which whoever is about to use a seal holds until his rows are there (`keep`).
+    """
+    with transaction(catalogue.engine) as session:
+        unused = list(session.scalars(select(SealedNumber.id).where(_is_unused()).order_by(SealedNumber.id)))
+    for row_id in unused:
+        with transaction(catalogue.engine) as session, contextlib.suppress(IntegrityFault):
+            row = session.get(SealedNumber, row_id)
+            if row is None:
+                continue
+            number = catalogue.vault.open(row.id_type, row.number_cipher)
+            links.lock_numbers(session, row.hospital_id, PatientID=number)
+            session.execute(delete(SealedNumber).where(SealedNumber.id == row_id, _is_unused()))
+
+
+def _is_unused() -> ColumnElement[bool]:
+    seal = func.concat(_MARK, SealedNumber.id)
+    return and_(
+        *(
+            ~exists().where(table.hospital_id == SealedNumber.hospital_id, column == seal)
             for table, column in _COLUMNS
-        ):
-            session.execute(delete(SealedNumber).where(SealedNumber.id == row.id))
+        )
+    )
 
 
 def seal_all(catalogue: Catalogue, on_progress: Callable[[int], None] = lambda _: None) -> int:
@@ -167,7 +190,11 @@ def _equals(number: str, document: Document | None) -> bool:
     if document is None:
         return False
     bare = half_width(number, separators=" -")
-    return bare in (document.number, document.number.rpartition(":")[2])
+    written = {bare, half_width(number, separators=" ")}
+    kind = DOCUMENT_TYPES.get(document.id_type)
+    if kind is not None and (match := kind.pattern.fullmatch(bare)):
+        written.add("".join(group for group in match.groups() if group))
+    return bool(written & {document.number, document.number.rpartition(":")[2]})
 
 
 def _seal(row_id: int) -> str:

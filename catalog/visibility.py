@@ -33,7 +33,8 @@ def report_listed() -> ColumnElement[bool]:
     """Say whether a report may be listed: it is not, and may not be, of somebody who opted out."""
     held = exists().where(ReportHold.report_id == Report.id, opted_out(ReportHold.person_id))
     hidden = exists().where(Study.id == Report.study_id, ~study_listed())
-    return ~opted_out(Report.person_id) & ~opted_out(Report.claimed_person_id) & ~held & ~hidden
+    claimed = or_(Report.person_id.is_not(None), ~opted_out(Report.claimed_person_id))
+    return ~opted_out(Report.person_id) & claimed & ~held & ~hidden
 
 
 def claim_needs_ruling() -> ColumnElement[bool]:

@@ -50,18 +50,20 @@ class Blanks:
 
         A disk that refuses is let alone: without blanks the node is slower, and that is all.
         """
-        missing = [path for path in self._paths if not path.exists()]
         with contextlib.suppress(OSError), _locked_directory(self.root):
-            for path in missing:
+            for path in self._paths:
+                if path.exists():
+                    continue
                 if not self._has_room() or not self._write_one(path, may_go_on):
                     return
 
     def clear(self) -> None:
-        """Give the room back."""
+        """Give the room back, as far as the disk lets us."""
         for path in self._paths:
             fd = _open_locked(path)
             if fd is not None:
-                path.unlink()
+                with contextlib.suppress(OSError):
+                    path.unlink()
                 os.close(fd)
 
     def _has_room(self) -> bool:
@@ -70,19 +72,20 @@ class Blanks:
         return volume.f_bavail * volume.f_frsize >= _SHARE_OF_FREE * all_bytes
 
     def _write_one(self, path: Path, may_go_on: Callable[[], bool]) -> bool:
+        """Never writes to a file that has had another name: what a kill left under this one may be a pack by now."""
         part = self.root / ".part"
-        fd = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+        part.unlink(missing_ok=True)
+        fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
         try:
             for at in range(0, self.size_bytes, _PIECE_BYTES):
                 if not may_go_on():
                     return False
                 os.pwrite(fd, bytes(min(_PIECE_BYTES, self.size_bytes - at)), at)
                 os.fdatasync(fd)  # piece by piece: the disk is never ours for long
-            with contextlib.suppress(FileExistsError):
-                os.link(part, path)
+            part.rename(path)  # nobody else makes blanks while we hold the directory
             return True
         finally:
-            part.unlink()
+            part.unlink(missing_ok=True)
             os.close(fd)
 
 

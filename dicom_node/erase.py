@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from catalog import erasures
+from catalog import erasures, report_views
 from catalog.context import Catalogue
 from catalog.errors import ObjectStoreDown
 from catalog.objects import ObjectStore
@@ -34,8 +34,10 @@ def remove_erased(
     total, done = sum(len(keys) for keys in waiting.values()), 0
     copies, kept = forget_copies(spool, Receipts(spool.root), store, erasures.erased_keys(catalogue))
     for erasure_id, keys in waiting.items():
+        named = report_views.attached_among(catalogue, keys)  # the same document in somebody else's report
         for key in keys:
-            _remove(store, key)
+            if key not in named:
+                _remove(store, key)
             done += 1
             on_progress(done, total)
         if not kept:

@@ -112,11 +112,12 @@ class Shipper:
         Raises ObjectStoreDown, DatabaseDown.
         """
         grace = self._settings.grace_seconds
-        forgotten = remove_erased(self._catalogue, self._store, self._spool).copies
-        self._count("erased", forgotten)
         released, kept = release(self._spool, self._archive.receipts, self._store, older_than_seconds=grace)
         self._count("released", released)
         self._count("release_refused", kept)
+        # last: an object that cannot be removed must not keep the spool from its room
+        forgotten = remove_erased(self._catalogue, self._store, self._spool).copies
+        self._count("erased", forgotten)
         return released + forgotten
 
     def make_room(self) -> int:

@@ -136,7 +136,10 @@ class Spool:
         Raises:
             OSError: it is not sure which of the two has the name; neither may be written any more.
         """
-        taken = self.blanks.take()
+        try:
+            taken = self.blanks.take()
+        except OSError:
+            return fd
         if taken is None:
             return fd
         blank_fd, blank_path = taken
@@ -146,6 +149,10 @@ class Spool:
             blank_path.rename(path)
         except OSError as error:
             _LOG.warning("pack %s finds no blank: %s", path.stem, error.strerror)
+            with contextlib.suppress(OSError):
+                blank_path.unlink(
+                    missing_ok=True
+                )  # it holds some of the pack, on the disk perhaps not its head
             os.close(blank_fd)
             if not _is_still(fd, path):
                 raise

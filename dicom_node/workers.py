@@ -62,7 +62,7 @@ def run_workers(
         OSError: the address cannot be had.
         Unavailable: a worker does not come up.
     """
-    open_spool(plan.settings, plan.spool_root)
+    open_spool(plan.settings, plan.spool_root).blanks.clear()  # a loss of power may have left one half used
     for name in ("associations", "lockout"):
         (plan.run_root / name).unlink(missing_ok=True)
     _remove_old_metrics(plan.run_root / "metrics")

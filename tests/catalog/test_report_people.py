@@ -271,6 +271,53 @@ def news(city: City, doctor: Caller) -> list[tuple[str, str, str, Any]]:
     return [(row["kind"], row["order_id"], row["check_id"], row["decision_id"]) for row in rows]
 
 
+@pytest.mark.parametrize("ruling", ["accept", "reject"])
+def test_what_names_an_erased_person_by_mistake_and_was_ruled_to_be_anothers_stays(
+    city: City, doctor: Caller, ruling: str
+) -> None:
+    city.link(Caller("his", "hospital_system", "A"), "P-9", 4)
+    taken = take(
+        city, "A", LABORATORY, PatientID="P-9", **of_person(2)
+    )  # the number is 4's, the document 2's
+    if ruling == "accept":
+        rule_report(city, "accept", taken.report_id, 4)
+    else:
+        rule_report(city, "reject", taken.report_id, 2)
+    assert report_of(city, taken.report_id).person_id == person_id(city, 4)
+    erasures.erase(
+        city.catalogue,
+        CURATOR,
+        lambda session: erasures.scope_of_person(session, city.catalogue, document(2)),
+        "个人信息保护法第四十七条",
+    )
+    assert seen(city, doctor, LB14, 4)[1] == 1
+    report = report_of(city, taken.report_id)
+    assert (report.person_id, report.claimed_person_id) == (person_id(city, 4), None)
+    assert report.number == LABORATORY.number
+
+
+def test_undoing_the_ruling_that_alone_gave_a_report_its_person_takes_it_back(
+    city: City, doctor: Caller
+) -> None:
+    take(city, "A", LABORATORY, number="L-0", PatientID="P-2", **of_person(2))
+    taken = take(city, "A", LABORATORY, number="L-1", PatientID="P-7")
+    event = rule_report(city, "accept", taken.report_id, 2)
+    assert report_of(city, taken.report_id).person_id == person_id(city, 2)
+    undo(city, event)
+    assert report_of(city, taken.report_id).person_id is None
+    assert seen(city, doctor, LB14) == ("complete", 1), "the other report of his stays"
+
+
+def test_a_report_rejected_for_a_person_is_no_longer_shown_on_his_study(city: City, doctor: Caller) -> None:
+    uid = city.study("A", 2)
+    taken = take(city, "A", IMAGING, StudyInstanceUID=uid, **of_person(2))
+    assert report_of(city, taken.report_id).study_id is not None
+    event = rule_report(city, "reject", taken.report_id, 2)
+    assert report_of(city, taken.report_id).study_id is None
+    undo(city, event)
+    assert report_of(city, taken.report_id).study_id is not None
+
+
 def test_a_correction_between_the_check_that_showed_it_and_the_decision_is_news_to_who_asked(
     city: City, doctor: Caller
 ) -> None:

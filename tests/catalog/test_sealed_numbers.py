@@ -1,12 +1,15 @@
 """A hospital's PatientID that is an identity document: nowhere in clear, and everything is found as before."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from catalog import curation, erasures, keyring, people, sealed_numbers, studies
 from catalog.context import Caller
 from catalog.db import transaction
-from catalog.identity import Demographics, Document
+from catalog.identity import Demographics, Document, normalise_document
 from catalog.sealed_numbers import may_be_document
 from catalog.tables import Alias, Study
 from catalog.tables_people import SealedNumber
@@ -54,6 +57,9 @@ def town(city: City) -> City:
         WOMAN.lower(),
         f" {WOMAN[:6]}-{WOMAN[6:14]}-{WOMAN[14:]}",
         f"{WOMAN}-1",
+        f"{WOMAN}A",
+        f"0{WOMAN}",
+        f"{WOMAN}11B1",
         f"ID{WOMAN}",
         "99999919800517002x",
         "９９９９９９１９８００５１７００２４",
@@ -130,6 +136,31 @@ def test_a_number_without_a_shape_of_its_own_is_sealed_once_a_hospital_says_it_i
         clear = session.query(Study.uid).where(Study.patient_id == PERMIT).all()
         assert clear == [(other,)], "another hospital's own number is not touched"
         assert session.query(Study).where(Study.identity == people.LINKED).count() == 2
+
+
+@pytest.mark.parametrize("number", ["1234567801", "1234567801(A)"])
+def test_a_document_is_sealed_however_its_hospital_writes_it(town: City, number: str) -> None:
+    document = normalise_document("07", number, date(2026, 6, 30))
+    people.register_patient(town.catalogue, town.doctors["A"], document, Demographics(), number)
+    assert rows_with(town, number) == []
+
+
+def test_a_seal_that_somebody_is_about_to_use_outlasts_an_erasure_that_ends_meanwhile(town: City) -> None:
+    town.study("A", 2, PatientID=WOMAN)
+    with transaction(town.catalogue.engine) as session:
+        hospital = session.scalars(select(Study.hospital_id)).one()
+        kept = sealed_numbers.keep(session, town.catalogue, hospital, WOMAN)
+        session.execute(update(Study).values(patient_id=""))
+        session.execute(update(Alias).values(number="-"))
+    with ThreadPoolExecutor(1) as other:
+        with transaction(town.catalogue.engine) as session:
+            assert sealed_numbers.keep(session, town.catalogue, hospital, WOMAN) == kept
+            sweep = other.submit(sealed_numbers.forget_unused, town.catalogue)
+            with pytest.raises(TimeoutError):
+                sweep.result(0.5)
+            session.execute(update(Study).values(patient_id=kept))
+        sweep.result(20)
+    assert count(town, SealedNumber) == 1
 
 
 def test_curators_see_it_masked(town: City) -> None:

@@ -196,6 +196,17 @@ def test_writing_blanks_stops_as_soon_as_somebody_connects(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
 
 
+def test_what_a_kill_left_half_named_is_never_written_again(spool: Spool) -> None:
+    os.link(spool.blanks.root / "0", spool.blanks.root / ".part")
+    intake = spool.intake(ORIGIN)
+    put(intake, "1.2.1", LARGE)
+    put(intake, "1.2.2", b"two")
+    intake.close()
+    spool.blanks.refill(lambda: True)
+    assert kept(spool) == ["1.2.1", "1.2.2"]
+    assert not inodes(spool.blanks.root) & inodes(spool.root / "sealed")
+
+
 def test_blanks_leave_most_of_a_small_disk_alone(tmp_path: Path) -> None:
     volume = os.statvfs(tmp_path)
     blanks = Blanks(tmp_path, volume.f_bavail * volume.f_frsize // 16, 2)
