@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, Select, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from catalog import report_identity
 from catalog.tables_reports import (
     Observation,
     Report,
@@ -78,10 +79,6 @@ def _versions(people: Collection[int], studies: Collection[int]) -> Select[int]:
 
 def _mine(people: Collection[int], studies: Collection[int]) -> ColumnElement[bool]:
     """What is theirs; a claim counts where the report has nobody and no curator has said that it is not theirs."""
-    rejected = exists().where(
-        ReportRuling.report_id == Report.id,
-        ReportRuling.person_id.in_(people),
-        ReportRuling.ruling == "rejected",
-    )
+    rejected = report_identity.rejected_for(Report.id, people)
     claimed = Report.claimed_person_id.in_(people) & Report.person_id.is_(None) & ~rejected
     return or_(Report.person_id.in_(people), claimed, Report.study_id.in_(studies))

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import Exists, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from catalog import groups, ledger, links
 from catalog.context import Catalogue
@@ -70,14 +70,18 @@ def concerned(session: Session, report: Report) -> set[int]:
     return {person_id for person_id in found if person_id is not None}
 
 
-def is_rejected(session: Session, report: Report, people: Collection[int]) -> bool:
-    """Say whether a curator has said that a report is not of one of these people."""
-    rejected = exists().where(
-        ReportRuling.report_id == report.id,
+def rejected_for(report_id: int | InstrumentedAttribute[int], people: Collection[int]) -> Exists:
+    """Say whether a curator has said that a report, or the report of a row, is not of one of these people."""
+    return exists().where(
+        ReportRuling.report_id == report_id,
         ReportRuling.person_id.in_(people),
         ReportRuling.ruling == "rejected",
     )
-    return bool(session.scalar(select(rejected)))
+
+
+def is_rejected(session: Session, report: Report, people: Collection[int]) -> bool:
+    """Say whether a curator has said that a report is not of one of these people."""
+    return bool(session.scalar(select(rejected_for(report.id, people))))
 
 
 def is_accepted(session: Session, report: Report) -> bool:

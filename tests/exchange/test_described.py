@@ -37,16 +37,22 @@ def described(quiet: Service) -> dict[str, Any]:
     return told
 
 
-def test_every_route_of_the_interface_shows_an_example_of_each_good_answer(
-    described: dict[str, Any],
-) -> None:
+def routes_below(start: str, described: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """The described routes below an address: all that may be called, and no others."""
     routes = {
         (method.upper(), path): operation
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
-        if path.startswith("/v1/")
+        if path.startswith(start)
     }
-    assert set(routes) == {key for key in {**ACCESS, **PUBLIC} if key[1].startswith("/v1/")}
+    assert set(routes) == {key for key in {**ACCESS, **PUBLIC} if key[1].startswith(start)}
+    return routes
+
+
+def test_every_route_of_the_interface_shows_an_example_of_each_good_answer(
+    described: dict[str, Any],
+) -> None:
+    routes = routes_below("/v1/", described)
     for route, operation in routes.items():
         good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
         assert good, route
@@ -57,13 +63,7 @@ def test_every_route_of_the_interface_shows_an_example_of_each_good_answer(
 def test_every_fhir_route_shows_an_example_of_each_good_answer_and_of_a_refusal_and_each_is_valid_r4(
     described: dict[str, Any],
 ) -> None:
-    routes = {
-        (method.upper(), path): operation
-        for path, operations in described["paths"].items()
-        for method, operation in operations.items()
-        if path.startswith("/fhir")
-    }
-    assert set(routes) == {(method, path) for method, path in ACCESS if path.startswith("/fhir")}
+    routes = routes_below("/fhir", described)
     for route, operation in routes.items():
         told = {status: answer["content"] for status, answer in operation["responses"].items()}
         shown = {status: content[FHIR_JSON]["example"] for status, content in told.items() if status != "422"}

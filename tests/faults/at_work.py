@@ -1,10 +1,11 @@
 """What goes on beside a test: a thread that does one thing again and again until it is ended."""
 
 import threading
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class AtWork(threading.Thread):
+class AtWork(threading.Thread, ABC):
     """Takes turn after turn, with a pause before each, from `start` or the beginning of a `with` block to `end`."""
 
     pause_seconds = 0.0
@@ -31,6 +32,6 @@ class AtWork(threading.Thread):
         while not self.over.wait(self.pause_seconds):
             self.turn()
 
+    @abstractmethod
     def turn(self) -> None:
         """Do it once."""
-        raise NotImplementedError
