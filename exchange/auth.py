@@ -85,7 +85,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
         _SYSTEM, "reports.write", "report.receive", (404, 409, 412, 502)
     ),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
-    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit."),
+    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
