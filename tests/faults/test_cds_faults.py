@@ -1,5 +1,6 @@
-"""A18: CDS Hooks while the database is down, silent or slow: an answer in time, and never "no prior"."""
+"""FAULTS A18: CDS Hooks while a store is down, silent or slow: an answer in time, and never "no prior"."""
 
+import base64
 import itertools
 import time
 from collections.abc import Iterator
@@ -15,18 +16,24 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from catalog.db import open_engine
+from catalog.embedded import Embedded
+from catalog.objects import ObjectStore
 from exchange.app import create_app
 from exchange.health import Health
+from exchange.pace import Pace
 from exchange.settings import ExchangeSettings
 from exchange.tokens import open_token_key
 from tests.cds_client import BASE, SELECT, SIGN, CdsClient, call, order
 from tests.city import City, open_catalogue
 from tests.dicom_node.raw_peer import wait_until
-from tests.exchange.conftest import register_client
+from tests.exchange.conftest import Service, cds, register_client, service, settings
+from tests.exchange.test_fhir import candidates, post, report
 from tests.faults.run_record import RunRecord
+from tests.faults.s3_proxy import Fault, open_proxy
 from tests.faults.scale import scaled
 from tests.faults.tcp_proxy import TCPProxy, Trouble, open_tcp_proxy
 
+__all__ = ["cds", "service", "settings"]
 LIMIT_SECONDS = 0.5
 THREADS = 4
 
@@ -70,8 +77,8 @@ TROUBLES = {
     "silent": Trouble(swallow=True),
     "slow": Trouble(delay_seconds=0.3),
 }
-SHARES = {"down": 1640, "silent": 120, "slow": 120}
-TABLES = {"cds_client": 40, "order_check": 40, "result": 40}
+SHARES = {"down": 1820, "silent": 60, "slow": 60}
+TABLES = {"cds_client": 20, "order_check": 20, "result": 20}
 
 
 def asked(client: CdsClient, number: int) -> tuple[int, list[dict[str, Any]], float]:
@@ -133,6 +140,50 @@ def test_a_call_is_answered_in_time_and_never_as_if_there_were_no_prior(
     assert unknown >= 1900
     assert p99 <= LIMIT_SECONDS  # the slowest is recorded: client and service share the test's processor
     recovers(client, numbers)
+
+
+DOCUMENT = b"%PDF-1.7 %%EOF"
+WAITING = 100
+
+
+@pytest.mark.alone
+def test_while_the_object_store_is_silent_those_who_wait_for_it_delay_no_call(
+    service: Service, cds: CdsClient, embedded: Embedded, s3_store: ObjectStore, record: RunRecord
+) -> None:
+    """A18: a hundred wait for documents, more than the service has threads for its other routes."""
+    access, app = embedded.services.s3, service.client.app
+    assert access is not None
+    href = attach(service, s3_store)
+    fault = Fault("hold")
+    with (
+        open_proxy(access.address) as proxy,
+        ObjectStore(replace(access, endpoint=proxy.endpoint)) as store,
+        ThreadPoolExecutor(WAITING) as pool,
+    ):
+        app.state.store, app.state.pace = store, Pace(ExchangeSettings(pace_per_second=0))  # type: ignore[attr-defined]
+        proxy.fault = fault
+        headers = {"Authorization": f"Bearer {service.token('doctor', 'B')}"}
+        reading = [pool.submit(service.client.get, href, headers=headers) for _ in range(WAITING)]
+        try:
+            wait_until(lambda: fault.hits >= 1)
+            outcomes = [asked(cds, number) for number in range(100)]
+            taken = sorted(seconds for _, _, seconds in outcomes)
+            record.note(calls=len(outcomes), slowest_ms=round(taken[-1] * 1000))
+            assert {status for status, _, _ in outcomes} == {200}
+            assert all(says_unknown(cards) or says_there_is_one(cards) for _, cards, _ in outcomes)
+            assert taken[-2] <= LIMIT_SECONDS
+        finally:
+            fault.released.set()
+        assert {each.result().status_code for each in reading} == {503}
+
+
+def attach(service: Service, store: ObjectStore) -> str:
+    """Have A send a document about the study, and return where B reads it."""
+    service.client.app.state.store = store  # type: ignore[attr-defined]
+    form = {"contentType": "application/pdf", "data": base64.b64encode(DOCUMENT).decode(), "title": "报告"}
+    uid = {"imagingStudy": [{"identifier": {"system": "urn:dicom:uid", "value": "urn:oid:2.25.1001"}}]}
+    assert post(service, report("R-1", presentedForm=[form], **uid), "/fhir/DiagnosticReport").is_success
+    return str(candidates(service, "CT07")[0]["report"]["attachments"][0]["href"])
 
 
 def recovers(client: CdsClient, numbers: "itertools.count[int]") -> None:
