@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from catalog import report_views
 from exchange import fhir_examples
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, StoreOf
+from exchange.deps import CatalogueOf, StoreOf, StoreThreadsOf
 from exchange.fhir_bundles import Desk, take_bundle, take_report
 from exchange.fhir_writing import diagnostic_report
 from exchange.outcomes import FHIR_JSON, Refused, operation_outcome, outcome, refusal
@@ -48,10 +48,12 @@ def _documented(example: dict[str, Any]) -> dict[str, Any]:
     openapi_extra=_documented(fhir_examples.BUNDLE),
     responses=fhir_examples.answers({200: fhir_examples.BUNDLE_TAKEN, 400: fhir_examples.REFUSED}),
 )
-def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: RawBody) -> Response:
+async def post_bundle(
+    caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, threads: StoreThreadsOf, body: RawBody
+) -> Response:
     """Take patients and reports: a transaction as a whole or not at all, a batch entry by entry."""
     desk = Desk(catalogue, store, caller)
-    return _answered(lambda: (200, take_bundle(desk, _json(body))))
+    return await threads.run(lambda: _answered(lambda: (200, take_bundle(desk, _json(body)))))
 
 
 @router.post(
@@ -64,10 +66,11 @@ def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: 
         {201: fhir_examples.REPORT_TAKEN, 200: fhir_examples.REPORT_TAKEN, 400: fhir_examples.REFUSED}
     ),
 )
-def post_report(
+async def post_report(
     caller: CallerOf,
     catalogue: CatalogueOf,
     store: StoreOf,
+    threads: StoreThreadsOf,
     body: RawBody,
     if_none_exist: Annotated[str, Header()] = "",
 ) -> Response:
@@ -78,7 +81,7 @@ def post_report(
         status, answer = take_report(desk, _json(body), if_none_exist)
         return status, {"location": answer["location"]}
 
-    return _answered(take)
+    return await threads.run(lambda: _answered(take))
 
 
 @router.get(
