@@ -29,7 +29,7 @@ from tests.reports import IMAGING, take
 __all__ = ["service", "settings"]
 Route = tuple[str, str]
 
-# The list, reasons, codes, marks: nothing of a patient, and nothing decided.
+# The list, reasons, codes, marks, clients, addresses, one's own session: nothing of a patient, and nothing decided.
 REFERENCE_DATA: frozenset[Route] = frozenset(
     {
         ("GET", "/openapi.json"),
@@ -43,6 +43,9 @@ REFERENCE_DATA: frozenset[Route] = frozenset(
         ("POST", "/v1/admin/score"),
         ("GET", "/v1/admin/qc"),
         ("GET", "/v1/admin/qc/expiring"),
+        ("GET", "/v1/admin/clients"),
+        ("GET", "/v1/admin/webhooks"),
+        ("GET", "/v1/session"),
     }
 )
 # What these do is audited by whoever does it, with a test there; they say of a patient no more than they were told.
@@ -66,6 +69,20 @@ ACTS: frozenset[Route] = frozenset(
         ("POST", "/v1/admin/quality/{task_id}/reopen"),
         ("POST", "/v1/admin/remap"),
         ("POST", "/v1/admin/reviews/{task_id}/mapping"),
+        ("POST", "/v1/admin/break-glass/{grant_id}/review"),
+        ("POST", "/v1/admin/clients"),
+        ("POST", "/v1/admin/clients/{client_id}/disable"),
+        ("POST", "/v1/admin/clients/{client_id}/enable"),
+        ("POST", "/v1/admin/clients/{client_id}/keys"),
+        ("POST", "/v1/admin/webhooks"),
+        ("POST", "/v1/admin/webhooks/{webhook_id}/remove"),
+        ("POST", "/v1/admin/webhooks/{webhook_id}/retry"),
+        ("POST", "/v1/break-glass"),
+        ("POST", "/v1/break-glass/{grant_id}/end"),
+        ("DELETE", "/v1/session"),
+        ("POST", "/v1/session/password"),
+        ("POST", "/v1/session/totp"),
+        ("POST", "/v1/session/totp/confirm"),
         # needs an object store; audited before a byte is read: tests/catalog/test_reports.py
         ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"),
     }
@@ -84,6 +101,7 @@ class Site:
     record_id: int
     notice_id: int
     order_id: str = "second"
+    position: int = 1
     code: str = "A"
 
 
@@ -112,10 +130,17 @@ def erasure(site: Site, _name: str) -> Any:
     return {"StudyInstanceUID": site.uid, "basis": "个人信息保护法第四十七条", "confirm": 2}
 
 
+def search(_site: Site, _name: str) -> Any:
+    return {"patient": PERSON, "purpose": "TREAT", "reason": "门诊首诊,了解既往检查"}
+
+
 PERSON = {"id_number": id_number(2)}
 DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/checks"): Case("doctor", body=lambda _, name: ask(name)),
     ("GET", "/v1/checks/{check_id}"): Case("doctor"),
+    ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Case("doctor"),
+    ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): Case("doctor"),
+    ("POST", "/v1/results/search"): Case("doctor", body=search),
     ("GET", "/v1/reports/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
     ("GET", "/v1/notices"): Case("doctor"),
@@ -136,6 +161,7 @@ DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/admin/people/register"): Case(
         "curator", body=lambda _, name: {**PERSON, "patient_id": f"P-{name}", "hospital": "A"}
     ),
+    ("GET", "/v1/admin/break-glass"): Case("auditor", hospital="B"),
     ("GET", "/v1/admin/erasures"): Case("curator"),
     ("POST", "/v1/admin/erasures/plan"): Case("curator", body=lambda *_: {"patient": PERSON}),
     ("POST", "/v1/patients"): Case(
@@ -206,7 +232,7 @@ def site(service: Service) -> Site:
 def call(site: Site, route: Route, case: Case, name: str) -> Any:
     """Ask as a caller of this request alone."""
     method, template = route
-    held = (case.hospital or "B") if case.role in ("doctor", "hospital_system") else ""
+    held = case.hospital or ("B" if case.role in ("doctor", "hospital_system") else "")
     token = site.service.key.issue(subject=name, role=case.role, hospital=held, lifetime=timedelta(hours=1))
     headers = {"Authorization": f"Bearer {token}", "X-Asked-By": name}
     if case.headers:
