@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
@@ -78,3 +78,4 @@ DownloadsOf = Annotated[Downloads, Depends(downloads_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
 SettingsOf = Annotated[ExchangeSettings, Depends(settings_of)]
 TokenKeyOf = Annotated[TokenKey, Depends(token_key_of)]
+HospitalCode = Annotated[str, Path(max_length=32, description="机构代码 / a hospital's code", examples=["A"])]

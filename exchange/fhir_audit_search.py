@@ -56,7 +56,10 @@ Form = Annotated[Parameters, Depends(form_of)]
     responses=_ANSWERS,
 )
 def search(request: Request, caller: CallerOf, catalogue: CatalogueOf) -> Response:
-    """Return records newest first, by date, agent-name or agent:identifier; `next` goes on. Audited itself."""
+    """Return records newest first, by date, agent-name or agent:identifier; `next` goes on. Audited itself.
+
+    A hospital's own reviewer finds what his hospital's people did.
+    """
     given = request.query_params.multi_items()
     if any(name in _PATIENT for name, _ in given):
         return _refused(
@@ -93,9 +96,9 @@ def search_by_post(request: Request, caller: CallerOf, catalogue: CatalogueOf, f
 def read(
     record_id: Annotated[int, Path(ge=1, le=2**63 - 1)], caller: CallerOf, catalogue: CatalogueOf
 ) -> Response:
-    """Return one record; audited itself."""
+    """Return one record, to a hospital's own reviewer only one of his hospital; audited itself."""
     with transaction(catalogue.engine) as session:
-        told = get(session, record_id)
+        told = get(session, record_id, caller.hospital_code)
         if told is None:
             raise NotFound("没有该记录", "No such record", code="unknown_record")
         audit.record(session, caller, "audit.read", record_id=record_id)
@@ -107,6 +110,7 @@ def _search(request: Request, caller: Caller, catalogue: Catalogue, given: Param
         criteria, count = _criteria(catalogue, given)
     except Refused as refused:
         return _refused(refused)
+    criteria = replace(criteria, hospital_code=caller.hospital_code)  # whoever's page is gone on with
     with transaction(catalogue.engine) as session:
         found = find(session, criteria, count + 1)
         page = found[:count]

@@ -102,7 +102,10 @@ class _WithoutTraceback(logging.Filter):
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem+json answer, and keep tracebacks out of the log."""
+    """Make every error of `app` a problem+json answer, and keep tracebacks out of the log.
+
+    The handlers are `async`, so that a flood of what is refused takes no thread from what is let in.
+    """
     server_log = logging.getLogger("uvicorn.error")
     if not any(isinstance(each, _WithoutTraceback) for each in server_log.filters):
         server_log.addFilter(_WithoutTraceback())
@@ -113,7 +116,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _domain(request: Request, error: Exception) -> Response:
+async def _domain(request: Request, error: Exception) -> Response:
     if not isinstance(error, HurenError):
         raise error
     extra: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInput) and error.field else {}
@@ -130,11 +133,11 @@ def _domain(request: Request, error: Exception) -> Response:
     return answer
 
 
-def _unauthenticated(request: Request, error: Exception) -> Response:
+async def _unauthenticated(request: Request, error: Exception) -> Response:
     return problem_at(request.url.path, 401, *_PLAIN[401], reason=str(error))
 
 
-def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     """Say which fields are wrong and why, never what stood in them."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -154,14 +157,14 @@ def _invalid(request: Request, error: Exception) -> Response:
     )
 
 
-def _http(request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code, zh, en = _PLAIN.get(error.status_code, ("error", "请求未能完成", "The request failed"))
     return problem_at(request.url.path, error.status_code, code, zh, en)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     reference = uuid.uuid4().hex[:12]
     log.error("unexpected error %s on %s: %s", reference, request.scope.get("path"), type(error).__name__)
     log.debug("traceback of %s", reference, exc_info=error)
