@@ -45,25 +45,25 @@ async def downloads_of(request: Request) -> Downloads:
     return downloads
 
 
-def settings_of(request: Request) -> ExchangeSettings:
+async def settings_of(request: Request) -> ExchangeSettings:
     """Return the settings the application was made with."""
     settings: ExchangeSettings = request.app.state.settings
     return settings
 
 
-def token_key_of(request: Request) -> TokenKey:
+async def token_key_of(request: Request) -> TokenKey:
     """Return the key that signs our tokens."""
     key: TokenKey = request.app.state.token_key
     return key
 
 
-def harvest_of(request: Request) -> Harvest:
+async def harvest_of(request: Request) -> Harvest:
     """Return the count of whom each caller asks about."""
     harvest: Harvest = request.app.state.harvest
     return harvest
 
 
-def outbound_of(request: Request) -> Outbound:
+async def outbound_of(request: Request) -> Outbound:
     """Return where the service may connect of itself."""
     outbound: Outbound = request.app.state.outbound
     return outbound
