@@ -78,7 +78,10 @@ def prices_list(
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
-    """列出价格。 List prices."""
+    """列出价格。 List prices.
+
+    例 / example:  huren prices list
+    """
     query = select(Price).order_by(Price.item_code, Price.scope_kind, Price.scope, Price.valid_from)
     if item:
         query = query.where(Price.item_code == item)
@@ -127,7 +130,10 @@ def savings_report(
 
 @savings_app.command("verify")
 def savings_verify(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees."""
+    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees.
+
+    例 / example:  huren savings verify
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         session.execute(text("set transaction isolation level repeatable read"))
         answer = savings.verify(session)

@@ -12,7 +12,6 @@ from catalog import audit, documents, grants, groups, lab_results, registry, rep
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
-from catalog.objects import ObjectStore
 from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, in_order, standing
@@ -51,6 +50,14 @@ class NamedDocument:
     key: str
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedDocument(NamedDocument):
+    """A document on its way to a reader, under a file name that says nothing of whom it is about."""
+
+    content_type: str
+    file_name: str
 
 
 class HasReport(Protocol):
@@ -130,13 +137,12 @@ def whole(session: Session, found: Iterable[Report]) -> dict[int, dict[str, Any]
     }
 
 
-def read_attachment(
-    catalogue: Catalogue, store: ObjectStore | None, caller: Caller, report_id: int, attachment_id: int
-) -> tuple[bytes, str, str]:
-    """Return the bytes, the content type and a neutral file name of an attachment; audited before it is read.
+def find_attachment(
+    catalogue: Catalogue, caller: Caller, report_id: int, attachment_id: int
+) -> AttachedDocument:
+    """Return where an attachment is kept, to be read with `documents.read`; audited before it is.
 
-    Raises NotFound where the report is not the caller's to see or its version was withdrawn, ObjectStoreDown,
-    IntegrityFault.
+    Raises NotFound where the report is not the caller's to see or its version was withdrawn.
     """
     with transaction(catalogue.engine) as session:
         report, owner = readable(session, catalogue, caller, report_id)
@@ -150,9 +156,13 @@ def read_attachment(
             raise _no_report()
         attachment = row[0]
         audit_read(session, caller, "report.attachment", report, owner, attachment_id=attachment_id)
-    content = documents.read(store, attachment.key, attachment.sha256, attachment.size_bytes)
-    name = f"report-{report_id}-{attachment_id}.{documents.file_ending(attachment.content_type)}"
-    return content, attachment.content_type, name
+    return AttachedDocument(
+        key=attachment.key,
+        sha256=attachment.sha256,
+        size_bytes=attachment.size_bytes,
+        content_type=attachment.content_type,
+        file_name=f"report-{report_id}-{attachment_id}.{documents.file_ending(attachment.content_type)}",
+    )
 
 
 def waiting(session: Session, *, limit: int) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ from exchange.body_limit import BodyLimit
 from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.description import describe
+from exchange.downloads import Downloads
 from exchange.gate import Gate
 from exchange.harvest import Harvest
 from exchange.issuers import Issuers
@@ -52,6 +53,7 @@ from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
+from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 TITLE: Final = "Huren 互认"
@@ -108,6 +110,7 @@ def create_app(
     gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
+    store_threads = StoreThreads()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -118,6 +121,7 @@ def create_app(
         health_probes.stop()
         deadline.close()
         at_order.close()
+        store_threads.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -125,6 +129,8 @@ def create_app(
     app.state.gate = gate
     app.state.settings = settings
     app.state.store = store
+    app.state.store_threads = store_threads
+    app.state.downloads = Downloads(store_threads, settings.http_documents_bytes)
     app.state.outbound = settings.outbound()
     app.state.deadline = deadline
     app.state.cds = cds_hooks.Setting(settings, at_order)

@@ -99,7 +99,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/fhir/Observation"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
     ("POST", "/fhir/Observation/_search"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
     ("GET", "/fhir/Observation/{resource_id}"): Rule(_CARE, "results.read", "observation.read", _READ),
-    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit."),
+    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),

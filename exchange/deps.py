@@ -8,8 +8,10 @@ from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
 from exchange.deadline import Deadline
+from exchange.downloads import Downloads
 from exchange.harvest import Harvest
 from exchange.settings import ExchangeSettings
+from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 
@@ -29,6 +31,18 @@ async def store_of(request: Request) -> ObjectStore | None:
     """Return the object store of documents, where the application was made with one."""
     store: ObjectStore | None = request.app.state.store
     return store
+
+
+async def store_threads_of(request: Request) -> StoreThreads:
+    """Return the threads in which what waits for the object store waits."""
+    threads: StoreThreads = request.app.state.store_threads
+    return threads
+
+
+async def downloads_of(request: Request) -> Downloads:
+    """Return what holds documents on their way out."""
+    downloads: Downloads = request.app.state.downloads
+    return downloads
 
 
 def settings_of(request: Request) -> ExchangeSettings:
@@ -59,6 +73,8 @@ OutboundOf = Annotated[Outbound, Depends(outbound_of)]
 HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
+StoreThreadsOf = Annotated[StoreThreads, Depends(store_threads_of)]
+DownloadsOf = Annotated[Downloads, Depends(downloads_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
 SettingsOf = Annotated[ExchangeSettings, Depends(settings_of)]
 TokenKeyOf = Annotated[TokenKey, Depends(token_key_of)]

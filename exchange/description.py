@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from exchange.auth import ACCESS, PUBLIC, Rule
 from exchange.cookies import COOKIE
-from exchange.outcomes import FHIR_JSON
+from exchange.outcomes import FHIR_JSON, issue_of_problem, operation_outcome
 
 PROBLEM_JSON: Final = "application/problem+json"
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -97,10 +97,7 @@ def _error(status: int, *, fhir: bool) -> dict[str, Any]:
     code, words = _WORDS[status]
     zh, _, en = words.partition(" / ")
     if fhir:
-        shown = {
-            "resourceType": "OperationOutcome",
-            "issue": [{"severity": "error", "details": {"text": words}}],
-        }
+        shown = operation_outcome([issue_of_problem(status, code, zh, en)])
         return {
             "description": words,
             "content": {FHIR_JSON: {"schema": {"type": "object"}, "example": shown}},

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from exchange import fhir_examples
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, StoreOf
+from exchange.deps import CatalogueOf, StoreOf, StoreThreadsOf
 from exchange.fhir_bundles import Desk, take_bundle, take_report
 from exchange.outcomes import FHIR_JSON, Refused, operation_outcome, outcome, refusal
 
@@ -45,10 +45,12 @@ def documented(example: dict[str, Any]) -> dict[str, Any]:
     openapi_extra=documented(fhir_examples.BUNDLE),
     responses=fhir_examples.answers({200: fhir_examples.BUNDLE_TAKEN, 400: fhir_examples.REFUSED}),
 )
-def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: RawBody) -> Response:
+async def post_bundle(
+    caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, threads: StoreThreadsOf, body: RawBody
+) -> Response:
     """Take patients and reports: a transaction as a whole or not at all, a batch entry by entry."""
     desk = Desk(catalogue, store, caller)
-    return _answered(lambda: (200, take_bundle(desk, read_json(body))))
+    return await threads.run(lambda: _answered(lambda: (200, take_bundle(desk, read_json(body)))))
 
 
 @router.post(
@@ -61,10 +63,11 @@ def post_bundle(caller: CallerOf, catalogue: CatalogueOf, store: StoreOf, body: 
         {201: fhir_examples.REPORT_TAKEN, 200: fhir_examples.REPORT_TAKEN, 400: fhir_examples.REFUSED}
     ),
 )
-def post_report(
+async def post_report(
     caller: CallerOf,
     catalogue: CatalogueOf,
     store: StoreOf,
+    threads: StoreThreadsOf,
     body: RawBody,
     if_none_exist: Annotated[str, Header()] = "",
 ) -> Response:
@@ -75,7 +78,7 @@ def post_report(
         status, answer = take_report(desk, read_json(body), if_none_exist)
         return status, {"location": answer["location"]}
 
-    return _answered(take)
+    return await threads.run(lambda: _answered(take))
 
 
 def _answered(take: Callable[[], tuple[int, dict[str, Any]]]) -> Response:

@@ -5,6 +5,7 @@ of nobody's concern here answers as one whom nobody knows. Nothing of a patient 
 included: that one is sealed, and good for an hour.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,7 @@ Write = Callable[[int, Entry], dict[str, Any]]
 Form = Annotated[Given, Depends(form_of)]
 Number = Annotated[int, Path(ge=1, le=10**18)]
 _FORM: Final = "application/x-www-form-urlencoded"
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _LASTING: Final = timedelta(hours=1)
 _INCOMPLETE: Final = Issue(
     "incomplete",
@@ -242,7 +244,16 @@ def matched(desk: Desk, resource: dict[str, Any], mode: str = "match") -> dict[s
 
 def fhir_answer(content: dict[str, Any]) -> Response:
     """Return an answer that nobody on the way keeps."""
-    return FhirAnswer(orjson.dumps(content), headers={"Cache-Control": "no-store"})
+    return FhirAnswer(orjson.dumps(_plain(content)), headers={"Cache-Control": "no-store"})
+
+
+def _plain(value: Any) -> Any:
+    """Return what hospitals wrote without the control characters that FHIR's strings do not have (R4 §2.24.0.1)."""
+    if isinstance(value, str):
+        return _CONTROLS.sub(" ", value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def resource_answer(resource: dict[str, Any]) -> Response:

@@ -23,7 +23,7 @@ from catalog.errors import (
     TooMany,
     Unavailable,
 )
-from exchange.outcomes import Refused, outcome, outcome_of_problem
+from exchange.outcomes import Refused, issue_of_problem, outcome
 
 log = logging.getLogger("huren.exchange")
 
@@ -65,7 +65,8 @@ def status_of(error: HurenError) -> HTTPStatus:
 def problem_at(path: str, status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
     """Return the answer in the language of the address: an OperationOutcome below /fhir, else problem+json."""
     if path == "/fhir" or path.startswith("/fhir/"):
-        return outcome_of_problem(int(status), code, zh, en, str(extra.get("field", "")), _headers(status))
+        issue = issue_of_problem(int(status), code, zh, en, str(extra.get("field", "")))
+        return outcome(status, [issue], _headers(status))
     return problem(status, code, zh, en, **extra)
 
 

@@ -9,10 +9,12 @@
 Retrieval over DICOMweb, the audit chain and the ledger have their own tests.
 """
 
+import gc
 import hashlib
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, Self
@@ -133,7 +135,7 @@ def _sidecar(store: ObjectStore, key: str) -> Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What a process and its children use."""
+    """What processes use."""
 
     processes: int
     rss_bytes: int
@@ -142,8 +144,18 @@ class Vitals:
 
     @classmethod
     def of(cls, pid: int) -> Self:
+        """What a process and its children use."""
         first = psutil.Process(pid)
-        tree = [first, *first.children(recursive=True)]
+        return cls._of([first, *first.children(recursive=True)])
+
+    @classmethod
+    def own(cls) -> Self:
+        """What the tests' own process uses, garbage not counted; its children are servers that others use too."""
+        gc.collect()
+        return cls._of([psutil.Process()])
+
+    @classmethod
+    def _of(cls, tree: list[psutil.Process]) -> Self:
         return cls(
             processes=len(tree),
             rss_bytes=sum(process.memory_info().rss for process in tree),
@@ -163,11 +175,11 @@ class Vitals:
         )
 
 
-def check_vitals(pid: int, before: Vitals, record: RunRecord, seconds: float = 15.0) -> None:
-    """Check (vi): what a process uses returns within some seconds to what it was."""
+def check_vitals(measure: Callable[[], Vitals], before: Vitals, record: RunRecord) -> None:
+    """Check (vi): what processes use returns within 15 s to what it was."""
     try:
-        wait_until(lambda: Vitals.of(pid).is_back_to(before), seconds)
+        wait_until(lambda: measure().is_back_to(before))
     finally:
-        now = Vitals.of(pid)
+        now = measure()
         record.note(rss_mib=f"{before.rss_bytes >> 20}→{now.rss_bytes >> 20}")
         record.note(threads=f"{before.threads}→{now.threads}", fds=f"{before.fds}→{now.fds}")
