@@ -142,7 +142,9 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def may_disclose(person: Known | None, document: Document, demographics: Demographics) -> tuple[str, bool]:
+def may_disclose(
+    person: Known | None, document: Document | None, demographics: Demographics
+) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
     if person is None or person.opted_out:
         return COMPLETE, False

@@ -61,13 +61,22 @@ def read(catalogue: Catalogue, caller: Caller, report_id: int) -> dict[str, Any]
     Raises NotFound otherwise: it looks like none.
     """
     with transaction(catalogue.engine) as session:
-        report, owner = _readable(session, catalogue, caller, report_id)
-        versions = _all_versions(session, report)
-        attachments = attachments_of(session, [row.id for row in versions.values()])
-        values = _values_by_version(session, report)
-        ordered = in_order(reports.known(row) for row in versions.values())
-        _audit_read(session, caller, "report.read", report, owner)
-        return {
+        report, owner = readable(session, catalogue, caller, report_id)
+        audit_read(session, caller, "report.read", report, owner)
+        return whole(session, [report])[report.id]
+
+
+def whole(session: Session, found: Iterable[Report]) -> dict[int, dict[str, Any]]:
+    """Return reports with all their versions, by id, as they are read; whoever asks has seen to it that they may be."""
+    found = list(found)
+    report_ids = [report.id for report in found]
+    versions: dict[int, dict[int, VersionRow]] = {report_id: {} for report_id in report_ids}
+    for row in session.scalars(select(VersionRow).where(VersionRow.report_id.in_(report_ids))):
+        versions[row.report_id][row.id] = row
+    attachments = attachments_of(session, [row_id for rows in versions.values() for row_id in rows])
+    values = _values_by_version(session, report_ids)
+    return {
+        report.id: {
             "report_id": str(report.id),
             "number": report.number,
             "category": report.category,
@@ -76,11 +85,15 @@ def read(catalogue: Catalogue, caller: Caller, report_id: int) -> dict[str, Any]
             "label_en": LABEL_EN,
             "standing_version": report.standing_number,
             "versions": [
-                _describe_version(versions[each.id], number, attachments, report.id)
+                _describe_version(versions[report.id][each.id], number, attachments, report.id)
                 | {"values": [] if each.status in WITHDRAWN else values.get(each.id, [])}
-                for number, each in enumerate(ordered, 1)
+                for number, each in enumerate(
+                    in_order(reports.known(row) for row in versions[report.id].values()), 1
+                )
             ],
         }
+        for report in found
+    }
 
 
 def find_attachment(
@@ -91,7 +104,7 @@ def find_attachment(
     Raises NotFound where the report is not the caller's to see or its version was withdrawn.
     """
     with transaction(catalogue.engine) as session:
-        report, owner = _readable(session, catalogue, caller, report_id)
+        report, owner = readable(session, catalogue, caller, report_id)
         query = (
             select(ReportAttachment, VersionRow.status)
             .join(VersionRow, VersionRow.id == ReportAttachment.report_version_id)
@@ -101,7 +114,7 @@ def find_attachment(
         if row is None or row[1] in WITHDRAWN:
             raise _no_report()
         attachment = row[0]
-        _audit_read(session, caller, "report.attachment", report, owner, attachment_id=attachment_id)
+        audit_read(session, caller, "report.attachment", report, owner, attachment_id=attachment_id)
     return AttachedDocument(
         key=attachment.key,
         sha256=attachment.sha256,
@@ -161,12 +174,14 @@ def attached_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:
         return set(session.scalars(select(ReportAttachment.key).where(ReportAttachment.key.in_(wanted))))
 
 
-def _readable(
+def readable(
     session: Session, catalogue: Catalogue, caller: Caller, report_id: int
 ) -> tuple[Report, int | None]:
     """Return a report and whose it is, if this caller's hospital may read it now, or he for a reason of his own.
 
     One query either way: how long it takes must not tell a report that is not his to see from one there never was.
+
+    Raises NotFound otherwise.
     """
     hospital = registry.hospital_by_code(session, caller.hospital_code)
     owner = case((Report.study_id.is_not(None), Study.person_id), else_=Report.person_id)
@@ -198,9 +213,10 @@ def _no_report() -> NotFound:
     return NotFound("没有该报告", "No such report", code="unknown_report")
 
 
-def _audit_read(
+def audit_read(
     session: Session, caller: Caller, action: str, report: Report, owner: int | None, **detail: int
 ) -> None:
+    """Record that a report, or something of it, was read."""
     hospital = registry.hospital_by_code(session, caller.hospital_code)
     audit.record(
         session,
@@ -234,13 +250,8 @@ def _describe_version(
     }
 
 
-def _all_versions(session: Session, report: Report) -> dict[int, VersionRow]:
-    query = select(VersionRow).where(VersionRow.report_id == report.id)
-    return {row.id: row for row in session.scalars(query)}
-
-
-def _values_by_version(session: Session, report: Report) -> dict[int, list[dict[str, Any]]]:
-    query = select(Observation).where(Observation.report_id == report.id).order_by(Observation.id)
+def _values_by_version(session: Session, report_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
+    query = select(Observation).where(Observation.report_id.in_(report_ids)).order_by(Observation.id)
     found: dict[int, list[dict[str, Any]]] = {}
     for row in session.scalars(query):
         found.setdefault(row.report_version_id, []).append(described_value(row))

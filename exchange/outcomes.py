@@ -17,6 +17,7 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     403: "forbidden",
     404: "not-found",
     405: "not-supported",
+    406: "not-supported",
     409: "conflict",
     410: "expired",
     413: "too-long",

@@ -23,7 +23,7 @@ from catalog.errors import (
     TooMany,
     Unavailable,
 )
-from exchange.outcomes import issue_of_problem, outcome
+from exchange.outcomes import Refused, issue_of_problem, outcome
 
 log = logging.getLogger("huren.exchange")
 
@@ -111,6 +111,7 @@ def install(app: FastAPI) -> None:
         server_log.addFilter(_WithoutTraceback())
     app.add_exception_handler(HurenError, _domain)
     app.add_exception_handler(Unauthenticated, _unauthenticated)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -135,6 +136,12 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _unauthenticated(request: Request, error: Exception) -> Response:
     return problem_at(request.url.path, 401, *_PLAIN[401], reason=str(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    return outcome(error.status, error.issues)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -18,13 +18,13 @@ from sqlalchemy import event, select, text
 
 from catalog.context import Catalogue
 from catalog.db import open_engine, transaction
-from catalog.tables import AuditEvent
+from catalog.tables import AuditEvent, Result
 from exchange.auth import ACCESS
 from tests.city import id_number
 from tests.exchange.conftest import Service, service, settings
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
-from tests.reports import IMAGING, take
+from tests.reports import IMAGING, LABORATORY, of_person, take
 
 __all__ = ["service", "settings"]
 Route = tuple[str, str]
@@ -98,10 +98,12 @@ class Site:
     check_id: str
     result_id: str
     report_id: str
+    value_id: str
     record_id: int
     notice_id: int
     order_id: str = "second"
     position: int = 1
+    resource_id: int = 1  # of the only patient, and of the only study
     code: str = "A"
 
 
@@ -135,6 +137,13 @@ def search(_site: Site, _name: str) -> Any:
 
 
 PERSON = {"id_number": id_number(2)}
+IDENTIFIER = f"urn:huren:id-type:01|{id_number(2)}"
+HERS = {"patient:identifier": IDENTIFIER}
+HER = {
+    "resourceType": "Patient",
+    "identifier": [{"system": "urn:huren:id-type:01", "value": id_number(2)}],
+}
+MATCH = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": HER}]}
 DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/checks"): Case("doctor", body=lambda _, name: ask(name)),
     ("GET", "/v1/checks/{check_id}"): Case("doctor"),
@@ -143,6 +152,18 @@ DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/results/search"): Case("doctor", body=search),
     ("GET", "/v1/reports/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
+    ("GET", "/fhir/DiagnosticReport"): Case("doctor", "/fhir/DiagnosticReport?_id={report_id}"),
+    ("POST", "/fhir/DiagnosticReport/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/ImagingStudy"): Case("doctor", "/fhir/ImagingStudy?identifier=urn:dicom:uid|{uid}"),
+    ("POST", "/fhir/ImagingStudy/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/ImagingStudy/{resource_id}"): Case("doctor"),
+    ("GET", "/fhir/Observation"): Case("doctor", "/fhir/Observation?patient={resource_id}"),
+    ("POST", "/fhir/Observation/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/Observation/{resource_id}"): Case("doctor", "/fhir/Observation/{value_id}"),
+    ("GET", "/fhir/Patient"): Case("doctor", "/fhir/Patient?_id={resource_id}"),
+    ("POST", "/fhir/Patient/_search"): Case("doctor", form={"identifier": IDENTIFIER}),
+    ("POST", "/fhir/Patient/$match"): Case("doctor", body=lambda *_: MATCH),
+    ("GET", "/fhir/Patient/{resource_id}"): Case("doctor"),
     ("GET", "/v1/notices"): Case("doctor"),
     ("POST", "/v1/notices/{notice_id}/read"): Case("doctor"),
     ("GET", "/v1/savings"): Case("regulator"),
@@ -217,6 +238,9 @@ def site(service: Service) -> Site:
     city = service.city
     uid = "2.25.1001"
     report_id = take(city, "A", IMAGING, StudyInstanceUID=uid).report_id
+    take(city, "A", LABORATORY, **of_person(2))
+    with transaction(city.catalogue.engine) as session:
+        value_id = session.scalars(select(Result.id).where(Result.study_id.is_(None))).one()
     check = service.call("POST", "/v1/checks", json=ask("first")).json()
     path, shown = f"/v1/checks/{check['check_id']}", check["orders"][0]["candidates"][0]["result_id"]
     decision = {"order_id": "first", "action": "recognise", "result_id": shown}
@@ -226,7 +250,7 @@ def site(service: Service) -> Site:
         service.call("POST", f"/v1/studies/{way}", role="hospital_system", hospital="A", json=body)
     notice = service.call("GET", "/v1/notices").json()["notices"][0]["notice_id"]
     check = service.call("POST", "/v1/checks", json=ask("second")).json()
-    return Site(service, uid, check["check_id"], shown, str(report_id), 1, notice)
+    return Site(service, uid, check["check_id"], shown, str(report_id), str(value_id), 1, notice)
 
 
 def call(site: Site, route: Route, case: Case, name: str) -> Any:
