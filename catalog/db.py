@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, exc, text
+import psycopg
+from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.orm import Session
 
+from catalog import scope
 from catalog.connection import CONNECT_ARGS, session_options
 from catalog.errors import DatabaseDown, InvalidInput
 
@@ -14,7 +16,7 @@ from catalog.errors import DatabaseDown, InvalidInput
 def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms: int = 30_000) -> Engine:
     """Return an engine for a postgresql:// address; nothing is connected yet."""
     url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", database_url)
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -24,6 +26,8 @@ def open_engine(database_url: str, *, pool_size: int = 10, statement_timeout_ms:
         hide_parameters=True,  # they are patients', and an error's text goes to the log
         connect_args={**CONNECT_ARGS, "options": session_options(statement_timeout_ms)},
     )
+    event.listen(engine, "begin", scope.begin)
+    return engine
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError) as error:
         raise database_down() from error
     except exc.DataError as error:
         raise InvalidInput(

@@ -8,7 +8,18 @@ from typing import Any, Final, Protocol
 from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.orm import Session
 
-from catalog import audit, documents, grants, groups, lab_results, registry, reports, sharing, visibility
+from catalog import (
+    audit,
+    documents,
+    grants,
+    groups,
+    lab_results,
+    registry,
+    reports,
+    scope,
+    sharing,
+    visibility,
+)
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -197,6 +208,7 @@ def _readable(
 ) -> tuple[Report, int | None]:
     """Return a report and whose it is, if this caller's hospital may read it now, or he for a reason of his own."""
     hospital = registry.hospital_by_code(session, caller.hospital_code)
+    scope.open_report(session, report_id)
     report = session.get(Report, report_id)
     if report is None:
         raise _no_report()
