@@ -23,7 +23,7 @@ def migrate(data_dir: DataDir = HERE) -> None:
 
     例 / example:  huren migrate --data-dir var
     """
-    with open_workplace(data_dir, migrate=True):
+    with open_workplace(data_dir, migrate=True, acting="owner"):
         typer.echo("数据库结构已是最新 / the schema is up to date")
 
 

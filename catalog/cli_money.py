@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from catalog import item_lists, registry, savings
 from catalog.console import HERE, AsJson, DataDir, day, show
@@ -13,6 +13,7 @@ from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.pricing import PriceRow, format_yuan, load_prices, parse_yuan
 from catalog.rules import local_day
+from catalog.scope import steady
 from catalog.tables import Price
 from catalog.workplace import open_workplace
 
@@ -134,8 +135,7 @@ def savings_verify(data_dir: DataDir = HERE, json: AsJson = False) -> None:
 
     例 / example:  huren savings verify
     """
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        session.execute(text("set transaction isolation level repeatable read"))
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
         answer = savings.verify(session)
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

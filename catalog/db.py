@@ -10,6 +10,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.orm import Session
 
+from catalog import scope
 from catalog.connection import CONNECT_ARGS, session_options
 from catalog.errors import DatabaseDown, InvalidInput
 
@@ -27,6 +28,7 @@ def open_engine(database_url: str, *, pool_size: int = 20, statement_timeout_ms:
         connect_args={**CONNECT_ARGS, "options": session_options(statement_timeout_ms)},
     )
     event.listen(engine, "checkout", _leave_if_closed)
+    event.listen(engine, "begin", scope.begin)
     return engine
 
 
@@ -56,7 +58,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError) as error:
         raise database_down() from error
     except exc.DataError as error:
         raise InvalidInput(

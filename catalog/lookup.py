@@ -14,21 +14,7 @@ from sqlalchemy.orm import Session
 from catalog import db
 from catalog.identity import Demographics, Sex
 
-_ASKED_ABOUT: Final = """
-    select registry_stamp.stamp, found.id, found.name, found.birth_date, found.sex, everybody.ids, everybody.opted_out,
-           exists (select from identity_hold where person_id = any(everybody.ids))
-           or exists (select from alias where person_id = any(everybody.ids) and state = 'doubtful')
-           or exists (select from report_hold where person_id = any(everybody.ids)) as held
-    from registry_stamp
-    left join lateral (
-        select id, group_id, name, birth_date, sex from person
-        where id_type = %(id_type)s and number_hash = any(%(digests)s) order by id limit 1
-    ) found on true
-    left join lateral (
-        select array_agg(id) as ids, bool_or(opted_out) as opted_out from person
-        where id = found.id or group_id = found.group_id
-    ) everybody on true
-"""
+_ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
 DONE_BEFORE: Final = """
     select result.id, result.study_id, result.hospital_id, result.item_code, result.laterality, result.body_part,
            result.exam_time, result.status, study.uid, study.description, study.patient_name, study.modalities,
@@ -94,7 +80,8 @@ class Done:
 def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
     """Return the stamp of the registry and the person whose number has one of these hashes, if known.
 
-    One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards.
+    One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
+    opens the person to the rest of the transaction (catalog.scope).
     """
     (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": list(digests)})
     stamp, person_id, name, birth_date, sex, everybody, opted_out, held = row

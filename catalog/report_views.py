@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, case, exists, or_, select, text
 from sqlalchemy.orm import Session
 
-from catalog import audit, documents, grants, groups, registry, reports, visibility
+from catalog import audit, documents, grants, groups, registry, reports, scope, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -184,6 +184,7 @@ def readable(
     Raises NotFound otherwise.
     """
     hospital = registry.hospital_by_code(session, caller.hospital_code)
+    scope.open_report(session, report_id)
     owner = case((Report.study_id.is_not(None), Study.person_id), else_=Report.person_id)
     own_reason = grants.seen_by(caller, owner, catalogue.clock(), grants.OWN)
     seen = or_(Report.hospital_id == hospital.id, own_reason, _was_shown(hospital.id, owner))

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
+from catalog.scope import GATE, scoped
 from exchange import (
     admin,
     break_glass,
@@ -107,7 +108,9 @@ def create_app(
     store: ObjectStore | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
-    gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
+    gate = Gate(
+        token_key, Issuers(settings.identity_providers()), Revocations(scoped(catalogue.engine, GATE))
+    )
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
     store_threads = StoreThreads()

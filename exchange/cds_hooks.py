@@ -18,6 +18,7 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, Unavailable
 from catalog.recognition import CheckRequest
+from catalog.scope import Scope, acting_as
 from exchange import cds_examples
 from exchange.answers import Json
 from exchange.cds_cards import Desk, deal, unknown_card
@@ -36,7 +37,7 @@ from exchange.cds_types import (
     parsed,
 )
 from exchange.deadline import Deadline, StillWanted
-from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.deps import DeadlineOf, GateOf
 from exchange.examples import answers
 from exchange.fhir import RawBody
 from exchange.problems import problem
@@ -90,7 +91,7 @@ def discovery(accept_language: AcceptLanguage = "") -> Response:
 )
 async def call_service(
     service_id: str,
-    catalogue: CatalogueOf,
+    catalogue: GateOf,
     setting: SettingOf,
     body: RawBody,
     authorization: Authorization = "",
@@ -119,7 +120,7 @@ async def call_service(
 )
 async def feedback(
     service_id: str,
-    catalogue: CatalogueOf,
+    catalogue: GateOf,
     setting: SettingOf,
     deadline: DeadlineOf,
     body: RawBody,
@@ -166,18 +167,19 @@ def _cards(calling: _Calling, still_wanted: StillWanted) -> list[dict[str, Any]]
     if asked.document is None:
         return [unknown_card(desk, "nobody")]
     caller = Caller(f"{call.context.userId} {client.iss}"[:255], "doctor", hospital.code)
+    acting = acting_as(catalogue, Scope.of(caller))
 
     def known(codes: Collection[str]) -> Collection[str]:
-        with transaction(catalogue.engine) as session:
+        with transaction(acting.engine) as session:
             return registry.known_local_codes(session, hospital.id, codes)
 
     orders = order_requests(asked.drafts, catalogue.items, known)
     most = catalogue.limits.orders_in_a_check
     request = CheckRequest(asked.document, asked.demographics, tuple(orders[:most]), urgency=asked.urgency)
-    answer = recognition.check(catalogue, caller, request, still_wanted=still_wanted)
+    answer = recognition.check(acting, caller, request, still_wanted=still_wanted)
     dealt = deal(desk, answer, unasked=len(orders[most:]))
     if dealt.given:
-        with transaction(catalogue.engine) as session:
+        with transaction(acting.engine) as session:
             cds_feedback.keep_cards(session, sender, answer["check_id"], caller, dealt.given)
     return dealt.cards
 
@@ -190,7 +192,8 @@ def _take(
         client, hospital = authenticate(session, token, [f"{endpoint}/feedback", endpoint])
         sender = Sender(client.id, service, hospital.code)
     call: FeedbackCall = parsed(FeedbackCall, body)
-    return cds_feedback.take(catalogue, sender, [_report(item) for item in call.feedback])
+    acting = acting_as(catalogue, Scope("doctor", hospital.code))
+    return cds_feedback.take(acting, sender, [_report(item) for item in call.feedback])
 
 
 def _report(item: FeedbackItem) -> Feedback:

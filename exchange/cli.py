@@ -19,6 +19,7 @@ from catalog.orders import OrderRequest
 from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
+from catalog.scope import COURIER, acting_as
 from catalog.workplace import Workplace, keys_dir, open_workplace
 from exchange.app import create_app, described
 from exchange.connection import guarded
@@ -40,7 +41,7 @@ def api(
     例 / example:  huren api --data-dir var --http-port 8080
     """
     settings = ExchangeSettings() if port is None else ExchangeSettings(http_port=port)
-    with open_workplace(data_dir, s3=True) as place, place.open_store(workers=16) as store:
+    with open_workplace(data_dir, s3=True, acting="api") as place, place.open_store(workers=16) as store:
         app = create_app(
             place.catalogue,
             open_token_key(keys_dir(place.data_dir) / "token.pem"),
@@ -51,7 +52,7 @@ def api(
         )
         outbound = settings.outbound()
         courier = Courier(
-            place.catalogue,
+            acting_as(place.catalogue, COURIER),
             outbound,
             open_webhook_key(keys_dir(place.data_dir)),
             public_url=settings.address,

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from catalog import sessions
 from catalog.context import Catalogue
 from catalog.errors import NotAllowed
+from catalog.scope import GATE, acting_as
 from catalog.sessions import SignedIn
 from catalog.settings import is_loopback
 from exchange.problems import Unauthenticated
@@ -34,7 +35,7 @@ def signed_in(request: Request, cookie: str) -> SignedIn:
     Raises Unauthenticated where it has ended, NotAllowed (`csrf`) where something is to change and the request
     does not carry the session's CSRF token.
     """
-    catalogue: Catalogue = request.app.state.catalogue
+    catalogue: Catalogue = acting_as(request.app.state.catalogue, GATE)
     settings: ExchangeSettings = request.app.state.settings
     found = sessions.find(catalogue, cookie, totp_required=settings.totp_required)
     if found is None:

@@ -7,6 +7,8 @@ from fastapi import Depends, Path, Request
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
+from catalog.scope import GATE, Scope, acting_as
+from exchange.auth import CallerOf
 from exchange.deadline import Deadline
 from exchange.downloads import Downloads
 from exchange.harvest import Harvest
@@ -15,10 +17,14 @@ from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 
-async def catalogue_of(request: Request) -> Catalogue:
-    """Return the catalogue the application was made with."""
-    catalogue: Catalogue = request.app.state.catalogue
-    return catalogue
+async def catalogue_of(request: Request, caller: CallerOf) -> Catalogue:
+    """Return the catalogue as the database shows it to who calls."""
+    return acting_as(request.app.state.catalogue, Scope.of(caller))
+
+
+async def gate_of(request: Request) -> Catalogue:
+    """Return the catalogue for letting somebody in: accounts, clients, sessions."""
+    return acting_as(request.app.state.catalogue, GATE)
 
 
 async def deadline_of(request: Request) -> Deadline:
@@ -72,6 +78,7 @@ async def outbound_of(request: Request) -> Outbound:
 OutboundOf = Annotated[Outbound, Depends(outbound_of)]
 HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
+GateOf = Annotated[Catalogue, Depends(gate_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 StoreThreadsOf = Annotated[StoreThreads, Depends(store_threads_of)]
 DownloadsOf = Annotated[Downloads, Depends(downloads_of)]

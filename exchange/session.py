@@ -12,7 +12,7 @@ from catalog.sessions import SignedIn
 from exchange import cookies
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, SettingsOf
+from exchange.deps import GateOf, SettingsOf
 from exchange.examples import answers
 from exchange.settings import ExchangeSettings
 
@@ -86,14 +86,14 @@ Cookie = Annotated[str, Depends(own_cookie)]
 
 
 @router.post("", summary="登录 / sign in", responses=answers(_EXAMPLE))
-def sign_in(body: SignIn, request: OwnPage, catalogue: CatalogueOf, settings: SettingsOf) -> Json:
+def sign_in(body: SignIn, request: OwnPage, catalogue: GateOf, settings: SettingsOf) -> Json:
     """Begin a session; what was wrong is not said, and failures in a row shut the name out for a while."""
     account_id = accounts.sign_in(catalogue, body.name, body.password, body.code or "")
     return _begun(request, catalogue, settings, account_id)
 
 
 @router.post("/first", summary="以一次性链接设置口令 / the first password", responses=answers(_EXAMPLE))
-def first(body: First, request: OwnPage, catalogue: CatalogueOf, settings: SettingsOf) -> Json:
+def first(body: First, request: OwnPage, catalogue: GateOf, settings: SettingsOf) -> Json:
     """Set the password by the link an operator gave, and begin a session."""
     account_id = accounts.use_link(catalogue, body.link, body.password)
     return _begun(request, catalogue, settings, account_id)
@@ -106,7 +106,7 @@ def who(request: Request, caller: CallerOf, cookie: Cookie) -> Json:
 
 
 @router.delete("", summary="退出 / sign out", responses=answers({"signed_out": True}))
-def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """End the session here and take the cookie from the browser."""
     sessions.end(catalogue, caller, cookie)
     answer = Json({"signed_out": True})
@@ -115,7 +115,7 @@ def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: Cata
 
 
 @router.post("/password", summary="修改口令 / another password", responses=answers({"changed": True}))
-def change_password(body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def change_password(body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """Set another password; every other session of the account ends."""
     accounts.change_password(catalogue, caller, body.old, body.new, accounts.digest_of(cookie))
     return Json({"changed": True})
@@ -126,13 +126,13 @@ def change_password(body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogu
     summary="登记动态码 / a second factor",
     responses=answers({"secret": "JBSWY3DP…", "otpauth_url": "otpauth://totp/Huren:operator.zhao?secret=…"}),
 )
-def begin_totp(caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def begin_totp(caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """Return a fresh secret for an authenticator (RFC 6238); it counts once a code of it was given."""
     return Json(accounts.begin_totp(catalogue, caller))
 
 
 @router.post("/totp/confirm", summary="启用动态码 / let it count", responses=answers({"totp": True}))
-def confirm_totp(body: CodeIn, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def confirm_totp(body: CodeIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """Let the second factor count from now on."""
     accounts.confirm_totp(catalogue, caller, body.code)
     return Json({"totp": True})

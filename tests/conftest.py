@@ -96,11 +96,11 @@ def _own_database(services: Services, template: str, *, is_durable: bool) -> Ite
 
 
 def _address(services: Services, database: str) -> str:
-    return f"{services.database_url.rpartition('/')[0]}/{database}"
+    return f"{services.owner_url.rpartition('/')[0]}/{database}"
 
 
 def _execute(services: Services, statement: sql.Composed) -> None:
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
+    with psycopg.connect(services.owner_url, autocommit=True) as connection:
         connection.execute(statement)
 
 
