@@ -252,8 +252,16 @@ def _finish(deciding: _Deciding, event: Decision) -> dict[str, Any]:
         person_id=event.person_id,
         decision_id=event.id,
         check_id=str(event.check_id),
+        **_money(event),
     )
     return _describe(deciding, event)
+
+
+def _money(event: Decision) -> dict[str, int]:
+    """Return what the audit keeps of it, so that the savings can be added up again from the audit alone."""
+    if event.undoes_id is not None:
+        return {"undoes_id": event.undoes_id}
+    return {"saving_fen": event.price_fen} if event.action == "recognise" else {}
 
 
 def _tell_quality(deciding: _Deciding, event: Decision) -> None:
