@@ -48,6 +48,7 @@ from exchange.harvest import Harvest
 from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
+from exchange.password_work import PasswordWork
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
@@ -105,6 +106,7 @@ def create_app(
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
     store_threads = StoreThreads()
+    password_work = PasswordWork()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -116,6 +118,7 @@ def create_app(
         deadline.close()
         at_order.close()
         store_threads.close()
+        password_work.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue

@@ -10,6 +10,7 @@ from catalog.outbound import Outbound
 from exchange.deadline import Deadline
 from exchange.downloads import Downloads
 from exchange.harvest import Harvest
+from exchange.password_work import PasswordWork
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
@@ -45,25 +46,31 @@ async def downloads_of(request: Request) -> Downloads:
     return downloads
 
 
-def settings_of(request: Request) -> ExchangeSettings:
+async def settings_of(request: Request) -> ExchangeSettings:
     """Return the settings the application was made with."""
     settings: ExchangeSettings = request.app.state.settings
     return settings
 
 
-def token_key_of(request: Request) -> TokenKey:
+async def token_key_of(request: Request) -> TokenKey:
     """Return the key that signs our tokens."""
     key: TokenKey = request.app.state.token_key
     return key
 
 
-def harvest_of(request: Request) -> Harvest:
+async def harvest_of(request: Request) -> Harvest:
     """Return the count of whom each caller asks about."""
     harvest: Harvest = request.app.state.harvest
     return harvest
 
 
-def outbound_of(request: Request) -> Outbound:
+async def password_work_of(request: Request) -> PasswordWork:
+    """Return the threads in which passwords are hashed."""
+    work: PasswordWork = request.app.state.password_work
+    return work
+
+
+async def outbound_of(request: Request) -> Outbound:
     """Return where the service may connect of itself."""
     outbound: Outbound = request.app.state.outbound
     return outbound
@@ -71,6 +78,7 @@ def outbound_of(request: Request) -> Outbound:
 
 OutboundOf = Annotated[Outbound, Depends(outbound_of)]
 HarvestOf = Annotated[Harvest, Depends(harvest_of)]
+PasswordWorkOf = Annotated[PasswordWork, Depends(password_work_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 StoreThreadsOf = Annotated[StoreThreads, Depends(store_threads_of)]

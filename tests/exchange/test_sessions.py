@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from catalog import accounts, keyring, sessions
+from catalog import accounts, keyring, passwords, sessions
 from catalog.context import Caller
 from catalog.errors import Conflict, HurenError
 from catalog.lockouts import FIRST_WAIT, FREE_TRIES, LONGEST_WAIT
@@ -224,6 +224,42 @@ def test_another_password_ends_every_other_session(site: Service, zhao: tuple[st
     assert call(site, "GET", "/v1/session").status_code == 401
     site.city.now += timedelta(minutes=1)
     assert sign_in(site, new, code_now(site, secret)).status_code == 200
+
+
+def test_a_password_is_not_changed_back_by_who_knew_the_one_that_was_reset_meanwhile(
+    site: Service, zhao: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, is_right = site.city.catalogue, passwords.is_right
+
+    def slow(kept: str | None, password: str) -> bool:
+        accounts.reset(catalogue, OPERATOR, NAME)
+        return is_right(kept, password)
+
+    monkeypatch.setattr("catalog.passwords.is_right", slow)
+    body = {"old": PASSWORD, "new": "another horse battery"}
+    assert call(site, "POST", "/v1/session/password", zhao[0], json=body).status_code == 403
+    assert [each["password"] for each in accounts.listed(catalogue)] == [False]
+    monkeypatch.undo()
+    assert sign_in(site, "another horse battery").status_code == 403
+    with catalogue.engine.connect() as connection:
+        refused = text("select count(*) from audit_event where action = 'session.refused'")
+        assert connection.scalar(refused) == 2
+
+
+def test_who_is_reset_between_his_password_and_his_session_has_no_session(
+    site: Service, zhao: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, is_right = site.city.catalogue, passwords.is_right
+
+    def slow(kept: str | None, password: str) -> bool:
+        accounts.reset(catalogue, OPERATOR, NAME)
+        return is_right(kept, password)
+
+    site.city.now += timedelta(minutes=1)
+    monkeypatch.setattr("catalog.passwords.is_right", slow)
+    assert sign_in(site, code=code_now(site, zhao[1])).status_code == 403
+    with catalogue.engine.connect() as connection:
+        assert connection.scalar(text("select count(*) from account_session")) == 0
 
 
 def test_a_disabled_account_is_out_at_once_and_a_reset_one_begins_anew(
