@@ -127,14 +127,15 @@ def create_app(
     app.state.settings = settings
     app.state.store = store
     app.state.store_threads = store_threads
+    app.state.password_work = password_work
     app.state.downloads = Downloads(store_threads, settings.http_documents_bytes)
     app.state.outbound = settings.outbound()
     app.state.deadline = deadline
-    app.state.cds = cds_hooks.Setting(settings, at_order)
     app.state.health = health_probes
     app.state.counters = counters
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
+    app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)

@@ -7,9 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import history
-from catalog.context import Caller, Catalogue
+from catalog.context import Catalogue
 from catalog.history import SearchRequest
-from catalog.recognition import StillWanted
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
@@ -87,12 +86,6 @@ def search_results(
     body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
 ) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
-    harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
-    return Json(deadline.run(lambda wanted: _search(catalogue, caller, body, wanted)))
-
-
-def _search(
-    catalogue: Catalogue, caller: Caller, body: SearchIn, still_wanted: StillWanted
-) -> dict[str, Any]:
     request = body.request(catalogue, caller.hospital_code)
-    return history.search(catalogue, caller, request, still_wanted=still_wanted)
+    harvest.take(catalogue, caller, request.document.id_type, request.document.number)
+    return Json(deadline.run(lambda wanted: history.search(catalogue, caller, request, still_wanted=wanted)))
