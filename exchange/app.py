@@ -37,8 +37,8 @@ from exchange import (
     sheets,
     webhooks,
 )
-from exchange.auth import unlisted_routes
-from exchange.body_limit import BodyLimit
+from exchange.auth import PUBLIC, unlisted_routes
+from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.description import describe
@@ -55,6 +55,7 @@ from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 TITLE: Final = "Huren 互认"
+_FROM_ANYBODY_BYTES: Final = 16 << 10
 _PARTS: Final = (
     checks,
     sheets,
@@ -140,16 +141,28 @@ def create_app(
         app.include_router(part.router)
     problems.install(app)
     describe(app)
-    larger = {
-        "/fhir": settings.fhir_body_limit_bytes,
-        "/cds-services": settings.cds_body_limit_bytes,
-    }
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     app.add_middleware(
         Overload, requests_at_once=settings.http_requests_at_once, seconds=settings.http_request_seconds
     )
+    app.add_middleware(BodyLimit, limits=_body_limits(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CdsOrigins, origins=settings.cds_origins)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app
+
+
+def _body_limits(settings: ExchangeSettings) -> BodyLimits:
+    """Return what bodies may take; who may stay unknown sends a password or an assertion, and nothing large."""
+    anybody = {path for _, path in PUBLIC if not path.startswith("/cds-services")}
+    return BodyLimits(
+        settings.body_limit_bytes,
+        below={
+            "/fhir": settings.fhir_body_limit_bytes,
+            "/cds-services": settings.cds_body_limit_bytes,
+            **dict.fromkeys(anybody, _FROM_ANYBODY_BYTES),
+        },
+        anybody=anybody,
+        seconds=settings.http_body_seconds,
+        together_bytes=settings.http_bodies_bytes,
+    )

@@ -37,6 +37,8 @@ class ExchangeSettings(BaseSettings):
     http_head_seconds: float = Field(default=10.0, gt=0)
     http_grace_seconds: float = Field(default=10.0, gt=0)
     http_least_bytes_per_second: int = Field(default=1024, ge=1)
+    http_body_seconds: float = Field(default=120.0, gt=0)  # from its first byte to its last
+    http_bodies_bytes: int = Field(default=256 << 20, ge=32 << 20)  # all that are held, together
     http_requests_at_once: int = Field(default=512, ge=1)
     http_request_seconds: float = Field(default=20.0, gt=0)
     http_documents_bytes: int = Field(default=256 << 20, ge=20 << 20)  # all that are being read, together

@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from catalog.context import Caller
 from catalog.errors import TooMany
+from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.harvest import Harvest
 from exchange.overload import Overload
 from exchange.pace import Pace
@@ -196,7 +197,8 @@ def test_requests_beyond_those_at_once_are_told_to_come_back_and_slow_bodies_tak
 
     whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
     guarded = Overload(app, 2, 20.0)
-    with served(guarded) as http, ThreadPoolExecutor(4) as pool:
+    bodies = BodyLimit(guarded, BodyLimits(1000, anybody={"/"}))
+    with served(bodies) as http, ThreadPoolExecutor(4) as pool:
         with socket.create_connection(("127.0.0.1", http.port)) as slow:
             slow.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n1")
             two = [pool.submit(status, http.port, whole) for _ in range(2)]
