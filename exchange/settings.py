@@ -11,7 +11,7 @@ from catalog.errors import InvalidInput
 from catalog.outbound import Outbound
 from catalog.settings import Environment
 from exchange.connection import ConnectionLimits
-from exchange.issuers import IssuerRule, read_issuers
+from exchange.issuers import IssuerRule, read_issuers, refuse_doubles
 
 
 class ExchangeSettings(BaseSettings):
@@ -74,7 +74,9 @@ class ExchangeSettings(BaseSettings):
 
     def identity_providers(self) -> list[IssuerRule]:
         """Return the configured providers, of the environment and of the file. Raises InvalidInput."""
-        return [*self.issuers, *(read_issuers(self.issuers_file) if self.issuers_file else [])]
+        rules = [*self.issuers, *(read_issuers(self.issuers_file) if self.issuers_file else [])]
+        refuse_doubles(rules)
+        return rules
 
     def connection_limits(self) -> ConnectionLimits:
         """Return what one HTTP connection may take."""
