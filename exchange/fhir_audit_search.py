@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.responses import Response
 
 from catalog import audit
@@ -41,9 +41,12 @@ _ANSWERS: Final = fhir_examples.answers({200: fhir_examples.AUDIT_FOUND, 400: fh
 
 
 async def form_of(request: Request) -> Parameters:
-    """Return the parameters of a form in the body."""
+    """Return the parameters of a form in the body. Raises HTTPException where there are too many."""
     body = await request.body()
-    return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+    except ValueError as error:
+        raise HTTPException(400) from error
 
 
 Form = Annotated[Parameters, Depends(form_of)]
