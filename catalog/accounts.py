@@ -69,6 +69,14 @@ def disable(catalogue: Catalogue, caller: Caller, name: str) -> None:
         _record(session, caller, "account.disable", row)
 
 
+def unlock(catalogue: Catalogue, caller: Caller, name: str) -> None:
+    """Let an account that failures shut out sign in again at once; audited. Raises NotFound."""
+    with transaction(catalogue.engine) as session:
+        row = by_name(session, name)
+        lockouts.forget(session, catalogue, name)
+        _record(session, caller, "account.unlock", row)
+
+
 def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Return every account."""
     with transaction(catalogue.engine) as session:
@@ -86,26 +94,27 @@ def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
         ]
 
 
-def sign_in(catalogue: Catalogue, name: str, password: str, code: str) -> str:
+def sign_in(catalogue: Catalogue, name: str, password: str, code: str, source: str = "") -> str:
     """Begin a session with name, password and one-time code, and return its cookie; failures are counted and audited.
 
-    Raises NotAllowed (`sign_in_failed`), the same for whatever was wrong, and TooMany while the name is shut out.
+    Raises NotAllowed (`sign_in_failed`), the same for whatever was wrong, and TooMany while the name is shut out
+    for this source, an address.
     """
     name = name.strip().lower()
     with transaction(catalogue.engine) as session:
-        lockouts.refuse_locked(session, catalogue, name)
+        lockouts.refuse_locked(session, catalogue, name, source)
         row = session.scalars(select(Account).where(Account.name == name)).one_or_none()
         kept = row.password_hash if row is not None and row.active else None
     right = passwords.is_right(kept, password)  # no connection is held meanwhile
     with transaction(catalogue.engine) as session:
         account = session.get(Account, row.id, with_for_update=True) if row is not None and right else None
-        lockouts.refuse_locked(session, catalogue, name)
+        lockouts.refuse_locked(session, catalogue, name, source)
         still = account is not None and account.active and account.password_hash == kept
         if account is not None and still and _second_factor(catalogue, account, code):
             lockouts.forget(session, catalogue, name)
             _record(session, _caller_of(account), "session.sign_in", account)
             return sessions.begin(session, account.id, catalogue.clock())
-        failures = lockouts.count_failure(session, catalogue, name)
+        failures = lockouts.count_failure(session, catalogue, name, source)
         anybody = Caller("", "account", account_id=row.id if row is not None else None)
         audit.record(session, anybody, "session.refused", account_id=anybody.account_id, failures=failures)
     raise NotAllowed(

@@ -92,7 +92,8 @@ async def sign_in(
     """Begin a session; what was wrong is not said, and failures in a row shut the name out for a while."""
 
     def begun() -> Json:
-        cookie = accounts.sign_in(catalogue, body.name, body.password, body.code or "")
+        source = request.client.host if request.client else ""
+        cookie = accounts.sign_in(catalogue, body.name, body.password, body.code or "", source)
         return _begun(request, catalogue, settings, cookie)
 
     return await passwords.run(begun)
