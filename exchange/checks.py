@@ -114,8 +114,8 @@ async def check(
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
 
     def answer(wanted: recognition.StillWanted) -> dict[str, object]:
-        harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
         request = body.request(catalogue, caller.hospital_code)
+        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
         return recognition.check(catalogue, caller, request, still_wanted=wanted)
 
     return Json(await deadline.run(answer))

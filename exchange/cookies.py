@@ -2,6 +2,7 @@
 
 import hmac
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -74,7 +75,10 @@ def drop(request: Request, answer: Response) -> None:
 
 
 def _is_plain(request: Request) -> bool:
-    return request.url.scheme == "http" and is_loopback(request.url.hostname or "")
+    """Say whether browsers reach us without TLS, on this machine: as configured, for anybody may name any Host."""
+    settings: ExchangeSettings = request.app.state.settings
+    parts = urlsplit(settings.address)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def _name(request: Request) -> str:

@@ -12,6 +12,7 @@ from exchange.auth import CallerOf
 from exchange.deadline import Deadline
 from exchange.downloads import Downloads
 from exchange.harvest import Harvest
+from exchange.password_work import PasswordWork
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
@@ -69,6 +70,12 @@ async def harvest_of(request: Request) -> Harvest:
     return harvest
 
 
+async def password_work_of(request: Request) -> PasswordWork:
+    """Return the threads in which passwords are hashed."""
+    work: PasswordWork = request.app.state.password_work
+    return work
+
+
 async def outbound_of(request: Request) -> Outbound:
     """Return where the service may connect of itself."""
     outbound: Outbound = request.app.state.outbound
@@ -77,6 +84,7 @@ async def outbound_of(request: Request) -> Outbound:
 
 OutboundOf = Annotated[Outbound, Depends(outbound_of)]
 HarvestOf = Annotated[Harvest, Depends(harvest_of)]
+PasswordWorkOf = Annotated[PasswordWork, Depends(password_work_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 GateOf = Annotated[Catalogue, Depends(gate_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]

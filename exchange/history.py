@@ -89,8 +89,8 @@ async def search_results(
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
 
     def answer(wanted: StillWanted) -> dict[str, Any]:
-        harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
         request = body.request(catalogue, caller.hospital_code)
+        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
         return history.search(catalogue, caller, request, still_wanted=wanted)
 
     return Json(await deadline.run(answer))

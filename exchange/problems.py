@@ -83,6 +83,11 @@ def problem(status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
     return Response(orjson.dumps(body), status, _headers(status), media_type="application/problem+json")
 
 
+def unauthenticated_at(path: str, reason: str) -> Response:
+    """Return the answer to who has not said who he is, or could not be believed."""
+    return problem_at(path, 401, *_PLAIN[401], reason=reason)
+
+
 def _headers(status: int) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if status == HTTPStatus.UNAUTHORIZED:
@@ -135,7 +140,7 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 
 async def _unauthenticated(request: Request, error: Exception) -> Response:
-    return problem_at(request.url.path, 401, *_PLAIN[401], reason=str(error))
+    return unauthenticated_at(request.url.path, str(error))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

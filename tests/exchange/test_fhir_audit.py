@@ -197,3 +197,9 @@ def test_the_export_writes_each_sealed_record_once(tmp_path: Path, told: Service
         found = [audit_event(each)["id"] for each in every_sealed(session)]
     assert found == sorted(found, key=int)
     assert len(found) == 5
+
+
+def test_a_form_of_too_many_fields_is_a_bad_request(quiet: Service) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    path, many = "/fhir/AuditEvent/_search", b"date=2026&" * 51
+    assert quiet.call("POST", path, role="auditor", content=many, headers=headers).status_code == 400

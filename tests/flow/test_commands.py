@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 import typer
@@ -237,3 +238,21 @@ def test_a_running_house_seals_anchors_and_verifies_and_a_tampering_is_named(
     code, printed, _ = command("audit", "verify", "--json")
     first = json.loads(printed)["findings"][0]
     assert (code, first["kind"], first["record_id"]) == (1, "edited", changed)
+
+
+def test_a_token_stands_in_the_audit_and_is_taken_back_by_its_number(
+    command: Callable[..., tuple[int, str, str]], database_of_clocked: str
+) -> None:
+    code, printed, beside = command("token", "--role", "regulator", "--subject", "zhou")
+    claims = jwt.decode(printed.strip(), options={"verify_signature": False})
+    assert code == 0
+    assert f"huren revoke --jti {claims['jti']}" in beside
+    assert command("revoke", "--jti", claims["jti"])[0] == 0
+    with psycopg.connect(database_of_clocked) as connection:
+        query = "select detail from audit_event where action = 'token.issue' and detail->>'jti' = %s"
+        told = connection.execute(query, (claims["jti"],)).fetchall()
+        taken = connection.execute("select jti from revoked_token").fetchall()
+    kept = {name: claims[name] for name in ("jti", "role")} | {"subject": "zhou"}
+    assert [{name: row[0][name] for name in kept} for row in told] == [kept]
+    assert abs(told[0][0]["exp"] - claims["exp"]) <= 1
+    assert taken == [(claims["jti"],)]
