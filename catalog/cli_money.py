@@ -79,7 +79,10 @@ def prices_list(
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
-    """列出价格。 List prices."""
+    """列出价格。 List prices.
+
+    例 / example:  huren prices list
+    """
     query = select(Price).order_by(Price.item_code, Price.scope_kind, Price.scope, Price.valid_from)
     if item:
         query = query.where(Price.item_code == item)
@@ -128,7 +131,10 @@ def savings_report(
 
 @savings_app.command("verify")
 def savings_verify(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees."""
+    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees.
+
+    例 / example:  huren savings verify
+    """
     with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
         answer = savings.verify(session)
     if json:

@@ -19,6 +19,9 @@ from exchange import (
     erasures,
     fhir,
     fhir_audit_search,
+    fhir_capability,
+    fhir_match,
+    fhir_search,
     health,
     history,
     interface,
@@ -43,6 +46,7 @@ from exchange.body_limit import BodyLimit
 from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.description import describe
+from exchange.downloads import Downloads
 from exchange.gate import Gate
 from exchange.harvest import Harvest
 from exchange.issuers import Issuers
@@ -50,6 +54,7 @@ from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
+from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 TITLE: Final = "Huren 互认"
@@ -64,6 +69,9 @@ _PARTS: Final = (
     report_curation,
     fhir,
     fhir_audit_search,
+    fhir_capability,
+    fhir_match,
+    fhir_search,
     cds_hooks,
     savings,
     items,
@@ -105,6 +113,7 @@ def create_app(
     )
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
+    store_threads = StoreThreads()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -115,6 +124,7 @@ def create_app(
         health_probes.stop()
         deadline.close()
         at_order.close()
+        store_threads.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -122,6 +132,8 @@ def create_app(
     app.state.gate = gate
     app.state.settings = settings
     app.state.store = store
+    app.state.store_threads = store_threads
+    app.state.downloads = Downloads(store_threads, settings.http_documents_bytes)
     app.state.outbound = settings.outbound()
     app.state.deadline = deadline
     app.state.cds = cds_hooks.Setting(settings, at_order)

@@ -61,7 +61,7 @@ class Setting:
     deadline: Deadline
 
 
-def setting_of(request: Request) -> Setting:
+async def setting_of(request: Request) -> Setting:
     """Return the settings and the deadline of order-time calls."""
     found: Setting = request.app.state.cds
     return found
@@ -89,7 +89,7 @@ def discovery(accept_language: AcceptLanguage = "") -> Response:
     responses=answers(cds_examples.CARDS),
     openapi_extra=cds_examples.body(cds_examples.CALL),
 )
-def call_service(
+async def call_service(
     service_id: str,
     catalogue: GateOf,
     setting: SettingOf,
@@ -103,7 +103,7 @@ def call_service(
         hook = _hook(service_id)
         token = read_token(authorization)
         calling = _Calling(catalogue, setting.settings, service_id, hook, language, token, body)
-        cards = setting.deadline.run(lambda wanted: _cards(calling, wanted))
+        cards = await setting.deadline.run(lambda wanted: _cards(calling, wanted))
     except CdsRefused as refused:
         return _refusal(refused)
     except (Unavailable, TimeoutError) as error:
@@ -118,7 +118,7 @@ def call_service(
     responses=answers(cds_examples.FEEDBACK),
     openapi_extra=cds_examples.body(cds_examples.FEEDBACK_CALL),
 )
-def feedback(
+async def feedback(
     service_id: str,
     catalogue: GateOf,
     setting: SettingOf,
@@ -130,7 +130,7 @@ def feedback(
     try:
         _hook(service_id)
         token = read_token(authorization)
-        made = deadline.run(lambda _: _take(catalogue, setting.settings, service_id, token, body))
+        made = await deadline.run(lambda _: _take(catalogue, setting.settings, service_id, token, body))
     except CdsRefused as refused:
         return _refusal(refused)
     except InvalidInput as error:

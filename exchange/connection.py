@@ -7,6 +7,7 @@ rest     between requests, uvicorn's own keep-alive
 """
 
 import asyncio
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -32,6 +33,7 @@ class ConnectionLimits:
     least_bytes_per_second: int = 1024
     per_address: int = 256
     total: int = 4096
+    send_buffer_bytes: int = 256 << 10  # left to itself the kernel takes megabytes for each slow reader
 
 
 class GuardedConnection(HttpToolsProtocol):
@@ -61,6 +63,8 @@ class GuardedConnection(HttpToolsProtocol):
         ):
             transport.abort()
             return
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)
         self._arm(limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
@@ -10,8 +10,10 @@ from catalog.outbound import Outbound
 from catalog.scope import GATE, Scope, acting_as
 from exchange.auth import CallerOf
 from exchange.deadline import Deadline
+from exchange.downloads import Downloads
 from exchange.harvest import Harvest
 from exchange.settings import ExchangeSettings
+from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 
@@ -37,25 +39,37 @@ async def store_of(request: Request) -> ObjectStore | None:
     return store
 
 
-def settings_of(request: Request) -> ExchangeSettings:
+async def store_threads_of(request: Request) -> StoreThreads:
+    """Return the threads in which what waits for the object store waits."""
+    threads: StoreThreads = request.app.state.store_threads
+    return threads
+
+
+async def downloads_of(request: Request) -> Downloads:
+    """Return what holds documents on their way out."""
+    downloads: Downloads = request.app.state.downloads
+    return downloads
+
+
+async def settings_of(request: Request) -> ExchangeSettings:
     """Return the settings the application was made with."""
     settings: ExchangeSettings = request.app.state.settings
     return settings
 
 
-def token_key_of(request: Request) -> TokenKey:
+async def token_key_of(request: Request) -> TokenKey:
     """Return the key that signs our tokens."""
     key: TokenKey = request.app.state.token_key
     return key
 
 
-def harvest_of(request: Request) -> Harvest:
+async def harvest_of(request: Request) -> Harvest:
     """Return the count of whom each caller asks about."""
     harvest: Harvest = request.app.state.harvest
     return harvest
 
 
-def outbound_of(request: Request) -> Outbound:
+async def outbound_of(request: Request) -> Outbound:
     """Return where the service may connect of itself."""
     outbound: Outbound = request.app.state.outbound
     return outbound
@@ -66,6 +80,9 @@ HarvestOf = Annotated[Harvest, Depends(harvest_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 GateOf = Annotated[Catalogue, Depends(gate_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
+StoreThreadsOf = Annotated[StoreThreads, Depends(store_threads_of)]
+DownloadsOf = Annotated[Downloads, Depends(downloads_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
 SettingsOf = Annotated[ExchangeSettings, Depends(settings_of)]
 TokenKeyOf = Annotated[TokenKey, Depends(token_key_of)]
+HospitalCode = Annotated[str, Path(max_length=32, description="机构代码 / a hospital's code", examples=["A"])]

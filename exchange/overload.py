@@ -11,8 +11,8 @@ from exchange.problems import problem_at
 class Overload:
     """Answers 503 to what is beyond `requests_at_once`, and to what has no answer after `seconds`.
 
-    A request counts from when it is whole: a body still on its way takes nobody's place, the connection watches
-    over it. An answer that has begun is not cut here either.
+    A request counts from when it is whole until its answer begins: a body still on its way, or an answer that is
+    read slowly, takes nobody's place, and is not cut here either; the connection watches over both.
     """
 
     def __init__(self, app: ASGIApp, requests_at_once: int, seconds: float) -> None:
@@ -37,15 +37,17 @@ class Overload:
 
         def count() -> None:
             nonlocal is_counted
-            if not is_counted:
+            if not is_counted and not has_begun:
                 is_counted = True
                 self._under_way += 1
                 time_left.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
         async def begins(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal has_begun, is_counted
             if not has_begun:
                 has_begun = True
+                self._under_way -= is_counted
+                is_counted = False
                 time_left.reschedule(None)
             await send(message)
 

@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from catalog import report_views
+from catalog import documents, report_views
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, StoreOf
+from exchange.deps import CatalogueOf, DownloadsOf, StoreOf
 from exchange.examples import answers
 
 router = APIRouter(tags=["reports"])
@@ -72,12 +73,21 @@ def read_report(report_id: Id, caller: CallerOf, catalogue: CatalogueOf) -> Json
     response_class=Response,
     responses={200: {"content": _DOCUMENTS}},
 )
-def read_attachment(
-    report_id: Id, attachment_id: Id, caller: CallerOf, catalogue: CatalogueOf, store: StoreOf
+async def read_attachment(
+    report_id: Id,
+    attachment_id: Id,
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    store: StoreOf,
+    downloads: DownloadsOf,
 ) -> Response:
     """Return the bytes exactly as received, once their digest was checked; audited."""
-    content, content_type, name = report_views.read_attachment(
-        catalogue, store, caller, report_id, attachment_id
+    found = await run_in_threadpool(report_views.find_attachment, catalogue, caller, report_id, attachment_id)
+    headers = _AS_ATTACHMENT | {"Content-Disposition": f'attachment; filename="{found.file_name}"'}
+    return await downloads.answer(
+        found.key,
+        found.size_bytes,
+        lambda: documents.read(store, found.key, found.sha256, found.size_bytes),
+        headers,
+        found.content_type,
     )
-    headers = _AS_ATTACHMENT | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, 200, headers, media_type=content_type)

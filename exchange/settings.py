@@ -39,6 +39,7 @@ class ExchangeSettings(BaseSettings):
     http_least_bytes_per_second: int = Field(default=1024, ge=1)
     http_requests_at_once: int = Field(default=512, ge=1)
     http_request_seconds: float = Field(default=20.0, gt=0)
+    http_documents_bytes: int = Field(default=256 << 20, ge=20 << 20)  # all that are being read, together
 
     # requests of one caller: so many at once, then so many a second; 0 a second means no limit
     pace_per_second: float = Field(default=20.0, ge=0)

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.imagingstudy import ImagingStudy
+from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.operationoutcome import OperationOutcome
+from fhir.resources.R4B.patient import Patient
 
 from catalog.identity import normalise_document
-from exchange import examples, fhir_examples
+from exchange import examples, fhir_examples, fhir_search_examples
 from exchange.auth import ACCESS, PUBLIC
 from exchange.cli import openapi
 from exchange.outcomes import FHIR_JSON
@@ -25,8 +29,12 @@ from tests.reports import LABORATORY, of_person, take
 RESOURCES = {
     "AuditEvent": AuditEvent,
     "Bundle": Bundle,
+    "CapabilityStatement": CapabilityStatement,
     "DiagnosticReport": DiagnosticReport,
+    "ImagingStudy": ImagingStudy,
+    "Observation": Observation,
     "OperationOutcome": OperationOutcome,
+    "Patient": Patient,
 }
 NUMBER = re.compile(r"(?<!\d)\d{17}[\dX](?!\d)")
 
@@ -66,29 +74,29 @@ def test_every_fhir_route_shows_an_example_of_each_good_answer_and_of_a_refusal_
     routes = routes_below("/fhir", described)
     for route, operation in routes.items():
         told = {status: answer["content"] for status, answer in operation["responses"].items()}
-        shown = {status: content[FHIR_JSON]["example"] for status, content in told.items() if status != "422"}
+        shown = {status: content[FHIR_JSON]["example"] for status, content in told.items()}
         assert all(list(told[status]) == [FHIR_JSON] for status in shown), route
-        assert {status[0] for status in shown} == {"2", "4"}, route
+        assert {status[0] for status in shown} == {"2", "4", "5"}, route
         for example in shown.values():
             RESOURCES[example["resourceType"]].model_validate(example)
 
 
 def test_the_fhir_examples_are_taken_as_they_stand_and_answered_as_they_say(service: Service) -> None:
-    def send(body: Any, path: str = "/fhir") -> Any:
-        return service.call("POST", path, role="hospital_system", hospital="A", json=body)
+    def send(body: Any, path: str = "/fhir", *, told: bool = True) -> Any:
+        return service.call("POST", path, role="hospital_system", hospital="A", json=body, told=told)
 
     taken = send(fhir_examples.BUNDLE)
     assert_alike(fhir_examples.BUNDLE_TAKEN, taken.json())
     location = taken.json()["entry"][-1]["response"]["location"].partition("/_history")[0]
     shown = service.call("GET", f"/fhir/{location}", role="hospital_system", hospital="A")
-    assert_alike(fhir_examples.REPORT_SHOWN, shown.json())
+    assert_alike(fhir_search_examples.SHOWN["DiagnosticReport"], shown.json())
     for status in (201, 200):
-        answer = send(fhir_examples.REPORT, "/fhir/DiagnosticReport")
+        answer = send(fhir_examples.REPORT, "/fhir/DiagnosticReport", told=status == 201)
         assert (answer.status_code, answer.json()) == (status, fhir_examples.REPORT_TAKEN)
     refused = send({**fhir_examples.REPORT, "identifier": []}, "/fhir/DiagnosticReport")
     assert (refused.status_code, refused.json()) == (400, fhir_examples.REFUSED)
     missing = service.call("GET", "/fhir/DiagnosticReport/999")
-    assert (missing.status_code, missing.json()) == (404, fhir_examples.NO_REPORT)
+    assert (missing.status_code, missing.json()) == (404, fhir_search_examples.NO_REPORT)
 
 
 def test_the_examples_of_the_audit_look_like_its_answers(service: Service) -> None:

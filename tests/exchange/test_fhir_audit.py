@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent as Model
 from fhir.resources.R4B.bundle import Bundle
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from catalog import audit
@@ -174,6 +174,7 @@ ACTIONS = [
 ]
 
 
+@example("check.read", {"\x85": "\x85", "check_id": "\x1c"}, None, "")
 @given(st.sampled_from(ACTIONS), DETAIL, st.none() | st.integers(1, 9), st.sampled_from(["", "A"]))
 def test_whatever_a_record_says_its_resource_is_valid(
     action: str, detail: dict[str, Any], person: int | None, hospital: str

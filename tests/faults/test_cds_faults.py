@@ -1,5 +1,6 @@
-"""A18: CDS Hooks while the database is down, silent or slow: an answer in time, and never "no prior"."""
+"""FAULTS A18: CDS Hooks while a store is down, silent or slow: an answer in time, and never "no prior"."""
 
+import base64
 import itertools
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from catalog.db import open_engine
-from catalog.embedded import Services
+from catalog.embedded import Embedded, Services
+from catalog.objects import ObjectStore
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -23,11 +25,14 @@ from exchange.tokens import open_token_key
 from tests.cds_client import BASE, SELECT, SIGN, CdsClient, call, order
 from tests.city import City, open_catalogue, serving
 from tests.dicom_node.raw_peer import wait_until
-from tests.exchange.conftest import register_client
+from tests.exchange.conftest import Service, cds, register_client, service, settings
 from tests.faults.run_record import RunRecord
+from tests.faults.s3_proxy import Fault, open_proxy
 from tests.faults.scale import scaled
 from tests.faults.tcp_proxy import TCPProxy, Trouble, open_tcp_proxy
+from tests.messages import report
 
+__all__ = ["cds", "service", "settings"]
 LIMIT_SECONDS = 0.5
 THREADS = 4
 
@@ -75,8 +80,8 @@ TROUBLES = {
     "silent": Trouble(swallow=True),
     "slow": Trouble(delay_seconds=0.3),
 }
-SHARES = {"down": 1640, "silent": 120, "slow": 120}
-TABLES = {"cds_client": 40, "order_check": 40, "result": 40}
+SHARES = {"down": 1820, "silent": 60, "slow": 60}
+TABLES = {"cds_client": 20, "order_check": 20, "result": 20}
 
 
 def asked(client: CdsClient, number: int) -> tuple[int, list[dict[str, Any]], float]:
@@ -138,6 +143,45 @@ def test_a_call_is_answered_in_time_and_never_as_if_there_were_no_prior(
     assert unknown >= 1900
     assert p99 <= LIMIT_SECONDS  # the slowest is recorded: client and service share the test's processor
     recovers(client, numbers)
+
+
+WAITING = 100
+
+
+@pytest.mark.alone
+def test_while_the_object_store_is_silent_those_who_wait_for_it_delay_no_call(
+    service: Service, cds: CdsClient, embedded: Embedded, s3_store: ObjectStore, record: RunRecord
+) -> None:
+    """A18: a hundred reports with documents wait, more than the service has threads for its other routes."""
+    access, app, fault = embedded.services.s3, service.client.app, Fault("hold")
+    assert access is not None
+    with (
+        open_proxy(access.address) as proxy,
+        ObjectStore(replace(access, endpoint=proxy.endpoint), workers=WAITING) as store,
+        ThreadPoolExecutor(WAITING) as pool,
+    ):
+        app.state.store, proxy.fault = store, fault  # type: ignore[attr-defined]
+        sending = [pool.submit(send_document, service, number) for number in range(WAITING)]
+        try:
+            wait_until(lambda: fault.hits >= 16)
+            outcomes = [asked(cds, number) for number in range(100)]
+        finally:
+            fault.released.set()
+        assert {each.result() for each in sending} == {503}
+    taken = sorted(seconds for _, _, seconds in outcomes)
+    record.note(calls=len(outcomes), slowest_ms=round(taken[-1] * 1000))
+    assert {status for status, _, _ in outcomes} == {200}
+    assert all(says_unknown(cards) or says_there_is_one(cards) for _, cards, _ in outcomes)
+    assert taken[-2] <= LIMIT_SECONDS
+
+
+def send_document(service: Service, number: int) -> int:
+    """Send a report with a document of its own as hospital A; return the status."""
+    content = base64.b64encode(b"%%PDF-1.7 %d %%%%EOF" % number).decode()
+    form = {"contentType": "application/pdf", "data": content}
+    body = report(f"R-{number}", presentedForm=[form], subject={"identifier": {"value": "A-2"}})
+    headers = {"Authorization": f"Bearer {service.token('hospital_system', 'A')}"}
+    return service.client.post("/fhir/DiagnosticReport", json=body, headers=headers).status_code
 
 
 def recovers(client: CdsClient, numbers: "itertools.count[int]") -> None:

@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from catalog import report_views
+from catalog import documents, report_views
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.embedded import Embedded
@@ -216,10 +216,11 @@ def test_a_pdf_or_cda_becomes_an_attachment_byte_for_byte(
             select(ReportAttachment).where(ReportAttachment.report_version_id == version.id)
         ).one()
         code = session.get_one(Hospital, row.hospital_id).code
-    read = report_views.read_attachment(
-        archived.catalogue, archived.store, Caller("a", "doctor", code), row.id, attachment.id
+    found = report_views.find_attachment(
+        archived.catalogue, Caller("a", "doctor", code), row.id, attachment.id
     )
-    assert read[:2] == (content, content_type)
+    assert found.content_type == content_type
+    assert documents.read(archived.store, found.key, found.sha256, found.size_bytes) == content
 
 
 def test_a_large_pdf_is_read_where_it_lies_in_the_pack(archived: Archived) -> None:
