@@ -63,7 +63,8 @@ def _make(session: Session, catalogue: Catalogue, document: Document, given: Dem
         "birth_date": told.birth_date,
         "sex": told.sex or "unknown",
     }
-    session.execute(insert(Person).values(values).on_conflict_do_nothing())
+    # Without RETURNING: until its number is opened, the new row is not seen here either.
+    session.execute(insert(Person.__table__).values(values).on_conflict_do_nothing().inline())  # type: ignore[arg-type]
     person = find(session, catalogue, document)
     if person is None:
         raise LookupError("a person just inserted is not there")

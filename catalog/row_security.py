@@ -92,7 +92,7 @@ _FIGURES: Final = ("regulator", "auditor")
 GUARDS: Final[dict[str, Guard]] = {
     # registers and lists
     "alembic_version": _open(),
-    "region": _open(),
+    "region": _open(_CURATION),
     "hospital": _open(_CURATION),
     "registry_stamp": _open(),
     "qc_evaluation": _open(_CURATION),
@@ -166,7 +166,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "client_assertion": _only("gate"),
     "revoked_token": _only("gate", verbs=()),
     "account": _only("gate", verbs=("update",)),
-    "account_link": _only("gate", verbs=("delete",)),
+    "account_link": _only("gate", verbs=("update", "delete")),
     "account_session": _only("gate"),
     "sign_in_failure": _only("gate"),
     "cds_client": Guard(_any_of(_OWN, _acting("gate")), _acting("gate"), ("update",)),
