@@ -108,6 +108,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),
     ("POST", "/v1/session/totp/confirm"): Rule(_EVERY_ROLE, "session.own", "account.totp", (409, 429)),
     ("GET", "/openapi.json"): Rule(_OPERATOR, "interface.read", _NONE),
+    ("GET", "/docs"): Rule(_OPERATOR, "interface.read", _NONE),
     ("GET", "/v1/items"): Rule(_EVERY_ROLE, "lists.read", _NONE, (404,)),
     ("GET", "/v1/reasons"): Rule(_EVERY_ROLE, "lists.read", _NONE),
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),

@@ -1,5 +1,6 @@
 """The description of the interface: every route with an example, and examples that look like the real answers."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -114,15 +115,31 @@ def test_the_examples_of_the_audit_look_like_its_answers(service: Service) -> No
 
 
 def test_the_description_is_for_operators_who_are_signed_in_and_for_nobody_else(quiet: Service) -> None:
-    answers = {
-        role: quiet.call("GET", "/openapi.json", role=role, hospital="A").status_code for role in ("", *ROLES)
-    }
-    assert answers == {"": 401, **dict.fromkeys(ROLES, 403), "operator": 200}
+    for path in ("/openapi.json", "/docs"):
+        answers = {
+            role: quiet.call("GET", path, role=role, hospital="A").status_code for role in ("", *ROLES)
+        }
+        assert answers == {"": 401, **dict.fromkeys(ROLES, 403), "operator": 200}
     told = quiet.call("GET", "/openapi.json", role="operator")
     assert told.headers["cache-control"] == "no-store"
-    assert set(told.json()["paths"]) >= {path for _, path in ACCESS} - {"/openapi.json"}
-    for path in ("/docs", "/redoc"):
-        assert quiet.call("GET", path, role="operator").status_code == 404
+    assert set(told.json()["paths"]) == {path for _, path in (*ACCESS, *PUBLIC)}
+    assert quiet.call("GET", "/redoc", role="operator").status_code == 404
+
+
+def test_the_page_of_the_description_tells_every_route_with_its_rule_and_loads_nothing(
+    quiet: Service, described: dict[str, Any]
+) -> None:
+    answer = quiet.call("GET", "/docs", role="operator")
+    told = html.unescape(answer.text)
+    for (method, path), rule in {**ACCESS, **PUBLIC}.items():
+        (part,) = re.findall(rf"<b>{method}</b> <code>{re.escape(path)}</code>.*?</details>", told, re.S)
+        assert {rule.scope, rule.audit, *rule.roles} <= {*re.split(r"</?dd>|, ", part), ""}
+        assert all(
+            f"<dt>{status}</dt>" in part for status in described["paths"][path][method.lower()]["responses"]
+        )
+    assert json.dumps(examples.RECOUNT, indent=1) in told
+    assert not re.search(r"https?://[^\s<\"]+\.(js|css)|<script|<link|src=|@import", answer.text)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
 def test_the_command_prints_what_the_service_serves(

@@ -151,6 +151,7 @@ PLACES: Final[dict[Route, Place]] = {
     ("POST", "/v1/session/totp"): _NO_SESSION,
     ("POST", "/v1/session/totp/confirm"): Place(NONE, {NONE: 403}, lambda _: {"code": "123456"}),
     ("GET", "/openapi.json"): Place(),
+    ("GET", "/docs"): Place(),
     ("GET", "/v1/items"): Place(),
     ("GET", "/v1/reasons"): Place(),
     ("GET", "/v1/savings"): Place(),

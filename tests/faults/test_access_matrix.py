@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import HOSPITAL_ROLES, ROLES, TokenKey, open_token_key
 from tests.city import City, open_catalogue
+from tests.faults.in_process import Answer, Request, call
 from tests.faults.matrix_places import PLACES, Route
 from tests.faults.matrix_site import (
     COLLEAGUE,
@@ -53,37 +54,12 @@ DOCUMENT = described()
 ROUTES = sorted((method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods)
 
 
-Request = tuple[str, str, str, Mapping[str, str], bytes]
-
-
 class Cell(NamedTuple):
     """One call of a route: for which object, and who calls."""
 
     kind: Kind
     caller: str
     scopes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-    def alike(self) -> tuple[int, dict[str, str], str]:
-        """What may not differ between another's object and none: all but its own times and numbers."""
-        headers = {name.decode(): value.decode() for name, value in self.headers}
-        headers.pop("content-length", None)
-        if "location" in headers:
-            headers["location"] = _NUMBERS.sub("", headers["location"])
-        return self.status, headers, _NUMBERS.sub("", self.body.decode())
-
-
-_NUMBERS = re.compile(
-    r'"[a-z_]*_(id|at)":("[^"]*"|\d+)|(?<=<footer>)[^<]+|Report/\d+/_history/\d+|\d{4}-\d\d-\d\dT[\d:.+]+'
-)
 
 
 IDENTIFIER = re.compile(r"(_id|_number|UID)$|^(hospital|members|patient)$")
@@ -146,37 +122,6 @@ class Matrix:
 def role_of(caller: str) -> str:
     """Return the role of a caller's token."""
     return "auditor" if caller == REVIEWER else caller
-
-
-async def call(
-    app: Any, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-) -> Answer:
-    """Call an ASGI application as a server on loopback would."""
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())],
-        "client": ("127.0.0.1", 50_000),
-        "server": ("127.0.0.1", 8080),
-    }
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    return Answer(sent[0]["status"], tuple(sent[0]["headers"]), content)
 
 
 @pytest.fixture(scope="module")

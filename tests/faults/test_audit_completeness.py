@@ -33,6 +33,7 @@ Route = tuple[str, str]
 REFERENCE_DATA: frozenset[Route] = frozenset(
     {
         ("GET", "/openapi.json"),
+        ("GET", "/docs"),
         ("GET", "/v1/items"),
         ("GET", "/v1/reasons"),
         ("GET", "/v1/admin/item-lists"),
