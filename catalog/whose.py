@@ -33,6 +33,8 @@ def patient(number: str) -> Whose:
     """Name a person by a PatientID of the asking hospital that is linked beyond doubt."""
 
     def find(session: Session, catalogue: Catalogue, hospital_id: int) -> int | None:
+        if "\x00" in number:  # no column holds it
+            return None
         kept = sealed_numbers.as_kept(session, catalogue, hospital_id, number)
         linked = select(Alias.person_id).where(
             Alias.hospital_id == hospital_id,

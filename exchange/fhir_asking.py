@@ -28,6 +28,7 @@ _USUAL: Final = 50
 _MOST: Final = 100
 _LONGEST: Final = 500
 _MOST_PARAMETERS: Final = 50
+_UID: Final = re.compile(rf"{DICOM_UID}\|(urn:oid:)?[0-9]+(\.[0-9]+)+", re.ASCII)
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z_:.$-]{1,40}")
 _REFERENCES: Final = frozenset({"patient", "subject", "patient:Patient", "subject:Patient"})
@@ -85,13 +86,10 @@ def refuse_personal(given: Iterable[tuple[str, str]]) -> None:
     """Keep patients out of URLs: logs and histories keep those. Raises Refused."""
     for name, value in given:
         base = name.partition(":")[0].removeprefix("patient.").removeprefix("subject.")
-        is_number = base == "identifier" and not value.startswith(f"{DICOM_UID}|")
-        if (
-            is_number
-            or base in _PERSONAL
-            or name in _IDENTIFIERS
-            or may_be_document(value.rpartition("|")[2])
-        ):
+        if base == "identifier" and all(_UID.fullmatch(each) for each in value.split(",")):
+            continue  # its digits may look like anything
+        personal = base == "identifier" or base in _PERSONAL or name in _IDENTIFIERS
+        if personal or may_be_document(value.rpartition("|")[2]):
             raise refusal(
                 "invalid",
                 "patient_in_url",

@@ -12,7 +12,7 @@ from catalog.context import Caller
 from exchange import fhir_chart
 from exchange import fhir_search_examples as examples
 from exchange import fhir_types as fhir
-from exchange.fhir import RawBody, documented, read_json
+from exchange.fhir import FhirAnswer, RawBody, documented, read_json
 from exchange.fhir_examples import answers
 from exchange.fhir_reading import PatientFacts, Place, read_patient, validated
 from exchange.fhir_search import DeskOf, bundle, fhir_answer, matched
@@ -43,6 +43,7 @@ class Parameters(fhir.Element):
 
 @router.post(
     "/fhir/Patient/$match",
+    response_class=FhirAnswer,
     summary="按证件或本机构编号核对患者 / match a patient by document or number",
     openapi_extra=documented(examples.MATCH),
     responses=answers({200: examples.found("Patient", **_GRADE), 422: examples.NO_IDENTIFIER}),

@@ -245,6 +245,9 @@ def test_one_resource_may_be_asked_for_without_its_patient(ward: Ward) -> None:
         assert ids(ward.call("GET", f"/fhir/{kind}?_id={ward.man[kind]}")) == []
     uid = ward.call("GET", "/fhir/ImagingStudy", params={"identifier": "urn:dicom:uid|urn:oid:2.25.1001"})
     assert ids(uid) == [ward.ids["ImagingStudy"][2]]
+    several = ",".join(f"urn:dicom:uid|urn:oid:2.25.{number}" for number in (1001, 1002))
+    of_hers = {"patient": ward.patient, "identifier": several}
+    assert len(ids(ward.call("GET", "/fhir/ImagingStudy", params=of_hers))) == 2
     assert ids(ward.call("GET", f"/fhir/Patient?_id={ward.patient}")) == [ward.patient]
 
 
@@ -615,6 +618,7 @@ def test_what_contradicts_the_number_leaves_no_match(ward: Ward) -> None:
         assert ids(match(ward, DOCUMENT, **other)) == []
     both = [DOCUMENT, MR | {"value": "nobody's"}]
     assert ids(match(ward, *both)) == []
+    assert ids(match(ward, MR | {"value": "a\x00"})) == []
     assert ids(match(ward, {"system": "urn:huren:id-type:01", "value": id_number(4)})) == []
 
 
