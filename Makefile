@@ -1,6 +1,6 @@
 # Each target makes .venv itself when it is stale; python3 with venv and pip is all it starts from.
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 

@@ -1,6 +1,5 @@
 """Local accounts, for people without an identity provider: made by an operator, opened by a one-time link."""
 
-import hashlib
 import re
 import secrets
 from datetime import timedelta
@@ -9,11 +8,12 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from catalog import audit, lockouts, passwords, totp
+from catalog import audit, lockouts, passwords, sessions, totp
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from catalog.registry import hospital_by_code
+from catalog.sessions import digest_of
 from catalog.tables import Hospital
 from catalog.tables_access import Account, AccountLink, AccountSession
 from catalog.totp import SEALED_AS
@@ -69,6 +69,14 @@ def disable(catalogue: Catalogue, caller: Caller, name: str) -> None:
         _record(session, caller, "account.disable", row)
 
 
+def unlock(catalogue: Catalogue, caller: Caller, name: str) -> None:
+    """Let an account that failures shut out sign in again at once; audited. Raises NotFound."""
+    with transaction(catalogue.engine) as session:
+        row = by_name(session, name)
+        lockouts.forget(session, catalogue, name)
+        _record(session, caller, "account.unlock", row)
+
+
 def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Return every account."""
     with transaction(catalogue.engine) as session:
@@ -86,26 +94,27 @@ def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
         ]
 
 
-def sign_in(catalogue: Catalogue, name: str, password: str, code: str) -> int:
-    """Return the account that this name, password and one-time code open; failures are counted and audited.
+def sign_in(catalogue: Catalogue, name: str, password: str, code: str, source: str = "") -> str:
+    """Begin a session with name, password and one-time code, and return its cookie; failures are counted and audited.
 
-    Raises NotAllowed (`sign_in_failed`), the same for whatever was wrong, and TooMany while the name is shut out.
+    Raises NotAllowed (`sign_in_failed`), the same for whatever was wrong, and TooMany while the name is shut out
+    for this source, an address.
     """
     name = name.strip().lower()
     with transaction(catalogue.engine) as session:
-        lockouts.refuse_locked(session, catalogue, name)
+        lockouts.refuse_locked(session, catalogue, name, source)
         row = session.scalars(select(Account).where(Account.name == name)).one_or_none()
         kept = row.password_hash if row is not None and row.active else None
     right = passwords.is_right(kept, password)  # no connection is held meanwhile
     with transaction(catalogue.engine) as session:
         account = session.get(Account, row.id, with_for_update=True) if row is not None and right else None
-        lockouts.refuse_locked(session, catalogue, name)
+        lockouts.refuse_locked(session, catalogue, name, source)
         still = account is not None and account.active and account.password_hash == kept
         if account is not None and still and _second_factor(catalogue, account, code):
             lockouts.forget(session, catalogue, name)
             _record(session, _caller_of(account), "session.sign_in", account)
-            return account.id
-        failures = lockouts.count_failure(session, catalogue, name)
+            return sessions.begin(session, account.id, catalogue.clock())
+        failures = lockouts.count_failure(session, catalogue, name, source)
         anybody = Caller("", "account", account_id=row.id if row is not None else None)
         audit.record(session, anybody, "session.refused", account_id=anybody.account_id, failures=failures)
     raise NotAllowed(
@@ -113,19 +122,20 @@ def sign_in(catalogue: Catalogue, name: str, password: str, code: str) -> int:
     )
 
 
-def use_link(catalogue: Catalogue, link: str, password: str) -> int:
-    """Set the first password by a one-time link and return the account; audited. Raises NotAllowed, InvalidInput."""
-    digest = digest_of(link)
+def use_link(catalogue: Catalogue, link: str, password: str) -> str:
+    """Set the first password by a one-time link, begin a session and return its cookie; audited.
+
+    Raises NotAllowed, InvalidInput.
+    """
+    with transaction(catalogue.engine) as session:
+        _linked(session, catalogue, link)  # a guess costs no hash
     kept = passwords.hashed(password)
     with transaction(catalogue.engine) as session:
-        found = session.get(AccountLink, digest, with_for_update=True)
-        row = session.get(Account, found.account_id, with_for_update=True) if found is not None else None
-        if found is None or row is None or not row.active or found.expires_at <= catalogue.clock():
-            raise NotAllowed("链接无效或已用过", "The link is not good, or was used", code="link_used")
+        row = _linked(session, catalogue, link)
         session.execute(delete(AccountLink).where(AccountLink.account_id == row.id))
         row.password_hash = kept
         _record(session, _caller_of(row), "session.first", row)
-        return row.id
+        return sessions.begin(session, row.id, catalogue.clock())
 
 
 def change_password(catalogue: Catalogue, caller: Caller, old: str, new: str, keep: bytes) -> None:
@@ -133,16 +143,17 @@ def change_password(catalogue: Catalogue, caller: Caller, old: str, new: str, ke
     with transaction(catalogue.engine) as session:
         row = session.get_one(Account, caller.account_id)
         lockouts.refuse_locked(session, catalogue, row.name)
-    if not passwords.is_right(row.password_hash, old):
-        with transaction(catalogue.engine) as session:
-            lockouts.count_failure(session, catalogue, row.name)
-        raise NotAllowed("原口令不正确", "The old password is not right", code="sign_in_failed")
-    kept = passwords.hashed(new)
+        verified = row.password_hash
+    kept = passwords.hashed(new) if passwords.is_right(verified, old) else None
     with transaction(catalogue.engine) as session:
-        row = session.get_one(Account, caller.account_id, with_for_update=True, populate_existing=True)
-        row.password_hash = kept
-        end_sessions(session, row, keep=keep)
-        _record(session, caller, "account.password", row)
+        row = session.get_one(Account, caller.account_id, with_for_update=True)
+        if kept is not None and row.active and row.password_hash == verified:
+            row.password_hash = kept
+            end_sessions(session, row, keep=keep)
+            _record(session, caller, "account.password", row)
+            return
+        _count_failure(session, catalogue, caller, row)
+    raise NotAllowed("原口令不正确", "The old password is not right", code="sign_in_failed")
 
 
 def begin_totp(catalogue: Catalogue, caller: Caller) -> dict[str, str]:
@@ -166,7 +177,7 @@ def confirm_totp(catalogue: Catalogue, caller: Caller, code: str) -> None:
             row.totp_confirmed = True
             _record(session, caller, "account.totp", row)
             return
-        lockouts.count_failure(session, catalogue, row.name)
+        _count_failure(session, catalogue, caller, row)
     raise NotAllowed("动态码不正确", "The one-time code is not right", code="sign_in_failed")
 
 
@@ -184,9 +195,18 @@ def end_sessions(session: Session, row: Account, keep: bytes = b"") -> None:
     session.execute(delete(AccountSession).where(others))
 
 
-def digest_of(secret: str) -> bytes:
-    """Return what is kept of a link or a cookie."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+def _linked(session: Session, catalogue: Catalogue, link: str) -> Account:
+    """Return the account a link opens, locked. Raises NotAllowed."""
+    found = session.get(AccountLink, digest_of(link), with_for_update=True)
+    row = session.get(Account, found.account_id, with_for_update=True) if found is not None else None
+    if found is None or row is None or not row.active or found.expires_at <= catalogue.clock():
+        raise NotAllowed("链接无效或已用过", "The link is not good, or was used", code="link_used")
+    return row
+
+
+def _count_failure(session: Session, catalogue: Catalogue, caller: Caller, row: Account) -> None:
+    failures = lockouts.count_failure(session, catalogue, row.name)
+    audit.record(session, caller, "session.refused", account_id=row.id, failures=failures)
 
 
 def _new_link(session: Session, catalogue: Catalogue, row: Account) -> str:

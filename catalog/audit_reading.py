@@ -27,7 +27,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What an auditor looks for; times are from (inclusive) and to (exclusive), `before_id` is where a page goes on."""
+    """What an auditor looks for; times are from (inclusive) and to (exclusive), `before_id` is where a page goes on.
+
+    With a `hospital_code`, only what that hospital's people did is found.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -35,11 +38,12 @@ class Criteria:
     caller_begins: str | None = None
     person_id: int | None = None
     before_id: int | None = None
+    hospital_code: str = ""
 
 
 def find(session: Session, criteria: Criteria, limit: int) -> list[Told]:
     """Return the newest records that fit; a person's with those of everybody merged with him."""
-    query = _query().order_by(AuditEvent.id.desc()).limit(limit)
+    query = _of(criteria.hospital_code).order_by(AuditEvent.id.desc()).limit(limit)
     if criteria.since is not None:
         query = query.where(AuditEvent.recorded_at >= criteria.since)
     if criteria.until is not None:
@@ -56,9 +60,9 @@ def find(session: Session, criteria: Criteria, limit: int) -> list[Told]:
     return [_told(row) for row in session.execute(query)]
 
 
-def get(session: Session, record_id: int) -> Told | None:
-    """Return one record."""
-    row = session.execute(_query().where(AuditEvent.id == record_id)).first()
+def get(session: Session, record_id: int, hospital_code: str = "") -> Told | None:
+    """Return one record, with a `hospital_code` only of what that hospital's people did."""
+    row = session.execute(_of(hospital_code).where(AuditEvent.id == record_id)).first()
     return _told(row) if row else None
 
 
@@ -79,6 +83,10 @@ def every_sealed(session: Session, after: int = 0) -> Iterator[Told]:
 def _query() -> Select[*tuple[Any, ...]]:
     code = func.coalesce(Hospital.code, "")
     return select(*ENTRY_COLUMNS, code).outerjoin(Hospital, Hospital.id == AuditEvent.hospital_id)
+
+
+def _of(hospital_code: str) -> Select[*tuple[Any, ...]]:
+    return _query().where(Hospital.code == hospital_code) if hospital_code else _query()
 
 
 def _told(row: Sequence[Any]) -> Told:

@@ -124,12 +124,11 @@ def _seen_by(caller: Caller) -> Select[AccessGrant, str, BreakGlassReview]:
 
 
 def _locked(session: Session, caller: Caller, grant_id: int) -> AccessGrant:
-    row = session.get(AccessGrant, grant_id, with_for_update=True, populate_existing=True)
-    if row is None or row.basis != "break_glass":
+    query = _seen_by(caller).where(AccessGrant.id == grant_id).with_for_update(of=AccessGrant)
+    row = session.execute(query.execution_options(populate_existing=True)).tuples().one_or_none()
+    if row is None:
         raise _unknown()
-    if caller.hospital_code and session.get_one(Hospital, row.hospital_id).code != caller.hospital_code:
-        raise _unknown()
-    return row
+    return row[0]
 
 
 def _unknown() -> NotFound:

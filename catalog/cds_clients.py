@@ -4,7 +4,7 @@ Keys are pinned when a client is registered and never fetched while it calls.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from catalog.tables_cds import CdsClient, CdsNonce
 _SECRET_PARTS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _CURVES: Final = {"P-256", "P-384", "P-521", "Ed25519"}
 _MOST_KEYS: Final = 20
+_SWEPT: Final = timedelta(minutes=10)  # a token stays known while clocks differ or are set
 _SWEPT_AT_ONCE: Final = 50
 
 
@@ -101,7 +102,7 @@ def spend(session: Session, client: CdsClient, jti: str, expires_at: datetime) -
     ).one_or_none()
     old = (
         select(CdsNonce.jti)
-        .where(CdsNonce.client_id == client.id, CdsNonce.expires_at < datetime.now(UTC))
+        .where(CdsNonce.client_id == client.id, CdsNonce.expires_at < datetime.now(UTC) - _SWEPT)
         .limit(_SWEPT_AT_ONCE)
         .with_for_update(skip_locked=True)
     )

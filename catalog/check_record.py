@@ -1,4 +1,7 @@
-"""A check as it is kept: the answer as given, each order at its first check, and the reminders it makes; one statement."""
+"""A check as it is kept, in one statement.
+
+The answer as given, each order at its first check, the reminders it makes, and what its hospital may see because of it.
+"""
 
 import uuid
 from collections.abc import Iterable
@@ -6,25 +9,32 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from catalog import db
 from catalog.records import Shown
 
 # An order becomes a reminder once, when a recognisable prior was first shown for it; the month of its first check
 # counts it. Rows that several checks may write at once are taken in one order, so that none waits for another.
-_KEEP: Final = text("""
+_KEEP: Final = """
     with kept as (
         insert into order_check (id, hospital_id, person_id, department, urgency, answer, caller, given, asked_at,
                                  expires_at)
-        values (:id, :hospital_id, :person_id, :department, :urgency, :answer, :caller, cast(:given as jsonb),
-                :asked_at, :expires_at)
+        values (%(id)s, %(hospital_id)s, %(person_id)s, %(department)s, %(urgency)s, %(answer)s, %(caller)s,
+                %(given)s::jsonb, %(asked_at)s, %(expires_at)s)
+    ), granted as (
+        insert into access_grant (subject, hospital_id, person_id, basis, reason, granted_at, expires_at)
+        select %(caller)s, %(hospital_id)s, %(person_id)s::bigint, 'check', '', %(asked_at)s, %(expires_at)s
+        where %(found)s
+    ), shown as (
+        insert into report_shown (hospital_id, person_id, report_id)
+        select %(hospital_id)s, %(person_id)s::bigint, unnest(%(reports)s::bigint[]) on conflict do nothing
     ), ordered as (
         insert into ordered_item (hospital_id, order_number, person_id, item_code, first_check_id, business_date,
                                   emergency, own_hospital, reminder)
-        select :hospital_id, order_number, cast(:person_id as bigint), item_code, :id, :business_date,
-               :urgency = 'emergency', own_hospital, reminder
-        from jsonb_to_recordset(cast(:orders as jsonb))
+        select %(hospital_id)s, order_number, %(person_id)s::bigint, item_code, %(id)s, %(business_date)s,
+               %(urgency)s = 'emergency', own_hospital, reminder
+        from jsonb_to_recordset(%(orders)s::jsonb)
              as o(order_number text, item_code text, own_hospital bool, reminder bool)
         order by order_number
         on conflict (hospital_id, order_number) do update set reminder = true, own_hospital = excluded.own_hospital
@@ -32,11 +42,11 @@ _KEEP: Final = text("""
         returning item_code, date_trunc('month', business_date) as month, own_hospital, emergency, reminder
     )
     insert into monthly (hospital_id, item_code, month, own_hospital, emergency, reminders)
-    select :hospital_id, item_code, month, own_hospital, emergency, count(*) from ordered where reminder
+    select %(hospital_id)s, item_code, month, own_hospital, emergency, count(*) from ordered where reminder
     group by item_code, month, own_hospital, emergency order by item_code, month, own_hospital, emergency
     on conflict (hospital_id, item_code, month, own_hospital, emergency)
     do update set reminders = monthly.reminders + excluded.reminders
-""")
+"""
 
 
 def keep(
@@ -51,7 +61,10 @@ def keep(
     expires_at: datetime,
     business_date: date,
 ) -> None:
-    """Keep an answer as given; of somebody who is not known no order is counted."""
+    """Keep an answer as given; of somebody who is not known no order is counted.
+
+    Until it expires the asking hospital may see whom it was shown (catalog.grants), and the reports it was shown.
+    """
     orders = [] if person_id is None else list(_orders(given["orders"]))
     row = {
         "id": uuid.UUID(given["check_id"]),
@@ -64,10 +77,12 @@ def keep(
         "given": orjson.dumps(given).decode(),
         "asked_at": asked_at,
         "expires_at": expires_at,
+        "found": given["patient"] is not None,
+        "reports": _reports(given["orders"]),
         "business_date": business_date,
         "orders": orjson.dumps(orders).decode(),
     }
-    session.execute(_KEEP, row)
+    db.rows(session, _KEEP, row)
 
 
 def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -81,3 +96,9 @@ def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
             "own_hospital": bool(recognisable) and all(c["own_hospital"] for c in recognisable),
             "reminder": bool(recognisable),
         }
+
+
+def _reports(answers: Iterable[dict[str, Any]]) -> list[int]:
+    """Return the reports shown, in one order for every check."""
+    shown = (c["report"] for answer in answers for c in answer["candidates"])
+    return sorted({int(report["report_id"]) for report in shown if report is not None})

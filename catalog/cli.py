@@ -23,7 +23,7 @@ def migrate(data_dir: DataDir = HERE) -> None:
 
     例 / example:  huren migrate --data-dir var
     """
-    with open_workplace(data_dir, migrate=True):
+    with open_workplace(data_dir, migrate=True, acting="owner"):
         typer.echo("数据库结构已是最新 / the schema is up to date")
 
 
@@ -88,7 +88,10 @@ def hospital_cert(
 
 @hospital.command("list")
 def hospital_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出医疗机构。 List hospitals."""
+    """列出医疗机构。 List hospitals.
+
+    例 / example:  huren hospital list --json
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         titles: dict[int, list[str]] = {}
         for peer in session.scalars(select(Peer).order_by(Peer.ae_title)):

@@ -51,6 +51,8 @@ def items_list(
     """列出某日在某地区生效的项目。 List the items in force, today or on a day, in a region; or of one version.
 
     随附的是建议清单,不是官方清单。 What comes with the release is a proposal, not an official list.
+
+    例 / example:  huren items list --json
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         asked = day(on, "on") if on else local_day(place.catalogue.clock())
@@ -77,7 +79,10 @@ def items_list(
 
 @items.command("versions")
 def items_versions(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出清单的全部版本。 List every version of every list, in the order in which they take effect."""
+    """列出清单的全部版本。 List every version of every list, in the order in which they take effect.
+
+    例 / example:  huren items versions
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         show(item_lists.versions(session), as_json=json)
 
@@ -195,7 +200,10 @@ def items_remap(data_dir: DataDir = HERE, json: AsJson = False) -> None:
 
 @items.command("unmapped")
 def items_unmapped(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出未能对应清单的检查。 List studies that are on no list."""
+    """列出未能对应清单的检查。 List studies that are on no list.
+
+    例 / example:  huren items unmapped
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         rows = results.unmapped(session, limit=1000)
     if not json:
@@ -238,7 +246,10 @@ def review_list(
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
-    """列出待人工确认的问题。 List the questions that wait for a curator."""
+    """列出待人工确认的问题。 List the questions that wait for a curator.
+
+    例 / example:  huren items review list
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         rows = reviews.tasks(session, kind=kind, hospital=hospital, state=state, limit=limit)
     show(rows if json else [_task_line(row) for row in rows], as_json=json)

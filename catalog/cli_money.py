@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from catalog import item_lists, registry, savings
 from catalog.console import HERE, AsJson, DataDir, day, show
@@ -13,6 +13,7 @@ from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.pricing import PriceRow, format_yuan, load_prices, parse_yuan
 from catalog.rules import local_day
+from catalog.scope import steady
 from catalog.tables import Price
 from catalog.workplace import open_workplace
 
@@ -78,7 +79,10 @@ def prices_list(
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
-    """列出价格。 List prices."""
+    """列出价格。 List prices.
+
+    例 / example:  huren prices list
+    """
     query = select(Price).order_by(Price.item_code, Price.scope_kind, Price.scope, Price.valid_from)
     if item:
         query = query.where(Price.item_code == item)
@@ -127,9 +131,11 @@ def savings_report(
 
 @savings_app.command("verify")
 def savings_verify(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees."""
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        session.execute(text("set transaction isolation level repeatable read"))
+    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees.
+
+    例 / example:  huren savings verify
+    """
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
         answer = savings.verify(session)
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

@@ -76,7 +76,10 @@ def qc_list(
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
-    """列出质量评价及其标识。 List quality evaluations and their marks."""
+    """列出质量评价及其标识。 List quality evaluations and their marks.
+
+    例 / example:  huren qc list
+    """
     with open_workplace(data_dir) as place:
         show(evaluations.evaluations(place.catalogue, hospital_code=hospital, limit=100_000), as_json=json)
 

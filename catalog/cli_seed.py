@@ -31,7 +31,7 @@ def seed(
     例 / example:  huren seed --results 1000000 --data-dir var-seed
     """
     size = size_of(results, people, in_full_percent=in_full, seed=number)
-    with open_workplace(data_dir) as place, _progress() as on_progress:
+    with open_workplace(data_dir, acting="owner") as place, _progress() as on_progress:
         seeded = seed_city(place.catalogue, size, on_progress)
     if json:
         typer.echo(orjson.dumps(seeded, option=orjson.OPT_INDENT_2).decode())

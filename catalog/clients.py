@@ -18,9 +18,7 @@ from catalog.tables import Hospital
 from catalog.tables_access import Client, ClientAssertion
 
 _LONGEST_ID: Final = 64
-_SWEPT: Final = timedelta(
-    minutes=1
-)  # an assertion is good a little longer than it says, for clocks that differ
+_SWEPT: Final = timedelta(minutes=10)  # an assertion stays known while clocks differ or are set
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,18 @@ from catalog.tables import (
 
 Action = Literal["recognise", "override", "undo", "cite"]
 _KEY_LENGTH: Final = 255
+_TAKEN_BY_UNDO: Final = (
+    "check_id",
+    "person_id",
+    "item_code",
+    "laterality",
+    "body_part",
+    "result_id",
+    "beyond_duty",
+    "own_hospital",
+    "emergency",
+    "checked_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +154,7 @@ def _recognise(deciding: _Deciding) -> Decision:
         raise InvalidInput("认可时不填理由", "Recognising takes no reason", field="reason_code")
     _refuse_late(deciding)
     _refuse_second(deciding)
-    _refuse_other_person(deciding)
+    _refuse_other_person(deciding, deciding.order.person_id)
     candidate = _candidate(deciding)
     result = _standing_result(deciding, int(candidate["result_id"]))
     price = _price(deciding)
@@ -181,7 +193,7 @@ def _override(deciding: _Deciding) -> Decision:
         )
     _refuse_late(deciding)
     _refuse_second(deciding)
-    _refuse_other_person(deciding)
+    _refuse_other_person(deciding, deciding.order.person_id)
     candidate = _candidate(deciding) if request.result_id is not None else deciding.answer["candidates"][0]
     return Decision(
         **_common(deciding),
@@ -199,18 +211,11 @@ def _undo(deciding: _Deciding) -> Decision:
     standing = _standing(deciding)
     if standing is None:
         raise Conflict("没有可撤销的决定", "No decision stands that could be undone", code="nothing_to_undo")
+    _refuse_other_person(deciding, standing.person_id)
     if deciding.now - standing.decided_at > deciding.catalogue.limits.undo_within:
         raise Expired("已超过可撤销的期限", "The time to undo has passed", code="undo_expired")
-    common = _common(deciding) | {
-        "check_id": standing.check_id,
-        "item_code": standing.item_code,
-        "own_hospital": standing.own_hospital,
-        "emergency": standing.emergency,
-        "checked_at": standing.checked_at,
-    }
-    return Decision(
-        **common, result_id=standing.result_id, beyond_duty=standing.beyond_duty, undoes_id=standing.id
-    )
+    undone = {name: getattr(standing, name) for name in _TAKEN_BY_UNDO}
+    return Decision(**_common(deciding) | undone, undoes_id=standing.id)
 
 
 def _cite(deciding: _Deciding) -> Decision:
@@ -219,7 +224,7 @@ def _cite(deciding: _Deciding) -> Decision:
     if request.reason_code or request.reason_text:
         raise InvalidInput("引用时不填理由", "Citing takes no reason", field="reason_code")
     _refuse_late(deciding)
-    _refuse_other_person(deciding)
+    _refuse_other_person(deciding, deciding.order.person_id)
     candidate = _candidate(deciding)
     result = _standing_result(deciding, int(candidate["result_id"]))
     _refuse_cited(deciding, result.id)
@@ -350,8 +355,8 @@ def _refuse_second(deciding: _Deciding) -> None:
         )
 
 
-def _refuse_other_person(deciding: _Deciding) -> None:
-    if deciding.order.person_id not in _people_asked(deciding):
+def _refuse_other_person(deciding: _Deciding, person_id: int) -> None:
+    if person_id not in _people_asked(deciding):
         raise Conflict(
             "此医嘱号曾用于另一患者",
             "This order number was used for another patient",

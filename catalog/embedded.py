@@ -35,11 +35,16 @@ _DURABLE_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where the stores in use are; `database_url` is empty and `s3` None where they were not asked for."""
+    """Where the stores in use are; the addresses are empty and `s3` None where they were not asked for.
+
+    `database_url` is for the role huren_worker, `api_url` for huren_api, `owner_url` for whose the tables are.
+    """
 
     database_url: str = field(repr=False)
     s3: S3Access | None
     audit_s3: S3Access | None = None
+    api_url: str = field(repr=False, default="")
+    owner_url: str = field(repr=False, default="")
 
 
 class Lock:
@@ -309,9 +314,11 @@ class Embedded:
     def _note_services(self) -> None:
         postgres, s3 = self._servers.get("postgres"), self._servers.get("s3")
         self.services = Services(
-            postgres.database_url if isinstance(postgres, Postgres) else "",
+            postgres.worker_url if isinstance(postgres, Postgres) else "",
             s3.access if isinstance(s3, S3Server) else None,
             s3.audit_access if isinstance(s3, S3Server) else None,
+            postgres.api_url if isinstance(postgres, Postgres) else "",
+            postgres.owner_url if isinstance(postgres, Postgres) else "",
         )
         self._forget_store()
 
@@ -365,8 +372,15 @@ def open_services(
     access = settings.s3_access() if s3 else None
     audit_access = settings.audit_s3_access() if s3 else None
     embed_postgres, embed_s3 = postgres and database_url is None, s3 and access is None
+    named = Services(
+        database_url or "",
+        access,
+        audit_access,
+        settings.api_database_url or database_url or "",
+        settings.owner_database_url or database_url or "",
+    )
     if not (embed_postgres or embed_s3):
-        yield Services(database_url or "", access, audit_access), None
+        yield named, None
         return
     with Embedded(
         data_dir,
@@ -377,7 +391,5 @@ def open_services(
         wait_seconds=settings.folder_wait_seconds,
     ) as embedded:
         found = embedded.services
-        yield (
-            Services(database_url or found.database_url, access or found.s3, audit_access or found.audit_s3),
-            embedded,
-        )
+        addresses = found if embed_postgres else named
+        yield replace(addresses, s3=access or found.s3, audit_s3=audit_access or found.audit_s3), embedded

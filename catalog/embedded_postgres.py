@@ -28,6 +28,7 @@ from catalog.embedded_child import (
     wait_until,
 )
 from catalog.errors import DatabaseDown, HurenError
+from catalog.row_security import API, WORKER
 
 USER: Final = "huren"
 DATABASE: Final = "huren"
@@ -72,10 +73,12 @@ class PostgresSeat:
 
     port: int
     password: str = field(repr=False)
+    api_password: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(24))
+    worker_password: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(24))
 
     @classmethod
     def new(cls) -> "PostgresSeat":
-        """Return a seat with a free port and a random password."""
+        """Return a seat with a free port and random passwords."""
         return cls(free_ports(1)[0], secrets.token_urlsafe(24))
 
 
@@ -89,9 +92,19 @@ class Postgres:
         self._child = Child(log)
 
     @property
-    def database_url(self) -> str:
-        """Return the address of the catalogue's database, password included."""
+    def owner_url(self) -> str:
+        """Return the address of the catalogue's database for its owner, password included."""
         return self._url(DATABASE)
+
+    @property
+    def worker_url(self) -> str:
+        """Return its address for what catalogues what arrives, password included."""
+        return self._url(DATABASE, WORKER, self.seat.worker_password)
+
+    @property
+    def api_url(self) -> str:
+        """Return its address for what serves HTTP, password included."""
+        return self._url(DATABASE, API, self.seat.api_password)
 
     @property
     def pid(self) -> int | None:
@@ -163,6 +176,11 @@ class Postgres:
             known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
             if known.fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+            for role, password in ((WORKER, self.seat.worker_password), (API, self.seat.api_password)):
+                known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
+                verb = "CREATE" if known.fetchone() is None else "ALTER"
+                login = sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}")
+                connection.execute(login.format(sql.Identifier(role), sql.Literal(password)))
 
     def _can_retry(self, said: str) -> bool:
         if _PORT_TAKEN in said:
@@ -226,8 +244,8 @@ class Postgres:
     def _account(self) -> "Account":
         return Account.for_folder(self._folder)
 
-    def _url(self, database: str) -> str:
-        return f"postgresql://{USER}:{self.seat.password}@127.0.0.1:{self.seat.port}/{database}"
+    def _url(self, database: str, user: str = USER, password: str = "") -> str:
+        return f"postgresql://{user}:{password or self.seat.password}@127.0.0.1:{self.seat.port}/{database}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from catalog import groups, sharing
+from catalog import groups, visibility
 from catalog.context import Caller
-from catalog.tables import Hospital
+from catalog.tables import Hospital, Person
 from catalog.tables_access import AccessGrant
 
 Basis = Literal["check", "purpose", "break_glass"]
@@ -55,13 +55,20 @@ def may_see(
     Asked at each disclosure, so what is revoked or has expired holds at once. A person who has opted out of sharing
     is seen by nobody, whatever was granted.
     """
-    everybody = groups.members(session, {person_id})
+    query = select(seen_by(caller, Person.id, now, bases)).where(Person.id == person_id)
+    return bool(session.scalar(query))
+
+
+def seen_by(
+    caller: Caller, person_id: Any, now: datetime, bases: Collection[Basis] = EVERY
+) -> ColumnElement[bool]:
+    """Say the same within a query; `person_id` is a column, it may be empty."""
     own = and_(AccessGrant.basis.in_(OWN), AccessGrant.subject == caller.subject)
-    query = (
+    granted = (
         select(AccessGrant.id)
         .join(Hospital, Hospital.id == AccessGrant.hospital_id)
         .where(
-            AccessGrant.person_id.in_(everybody),
+            groups.holds(person_id, AccessGrant.person_id),
             AccessGrant.basis.in_(bases),
             AccessGrant.expires_at > now,
             AccessGrant.granted_at <= now,
@@ -71,8 +78,7 @@ def may_see(
             or_(AccessGrant.basis == CHECK, own),
         )
     )
-    granted = session.scalar(select(exists(query)))
-    return bool(granted) and sharing.is_shared(session, everybody)
+    return granted.exists() & ~visibility.opted_out(person_id)
 
 
 def revoke(session: Session, grant_id: int, now: datetime) -> None:

@@ -79,7 +79,7 @@ def search(
         answer, disclosed = recognition.may_disclose(person, request.document, request.demographics)
         rows = _page(asking, request, person.everybody) if person and disclosed else []
         more = len(rows) > request.limit
-        shown = _described(asking, registry, person, rows[: request.limit]) if person and rows else []
+        shown = described(asking, registry, person, rows[: request.limit]) if person and rows else []
         given: dict[str, Any] = {
             "search_id": str(uuid.uuid4()),
             "answer": answer,
@@ -153,9 +153,8 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), HOSPITAL_ZONE)
 
 
-def _described(
-    asking: Asking, registry: Registry, person: Known, rows: Sequence[Any]
-) -> list[dict[str, Any]]:
+def described(asking: Asking, registry: Registry, person: Known, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return rows of a person's results in their order, each judged as if its item were ordered now; hidden: absent."""
     orders = {}
     for row in rows:
         item = asking.items.get(row.item_code)

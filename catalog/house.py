@@ -15,7 +15,6 @@ from catalog.workplace import Workplace
 
 STOP_SECONDS: Final = 12.0
 START_SECONDS: Final = 60.0
-AUDIT_ROLE: Final = "audit"
 _LOG: Final = logging.getLogger("huren.house")
 
 
@@ -29,13 +28,10 @@ class House:
 
     def start(self) -> None:
         """Start every service that does not run."""
-        environment = os.environ | self._place.environment()
         for name, command in self._roles.items():
             if name not in self._running:
-                own = self._place.audit_environment() if name == AUDIT_ROLE else {}
-                self._running[name] = subprocess.Popen(
-                    command, env=environment | own, stdin=subprocess.DEVNULL
-                )
+                environment = os.environ | self._place.environment_of(name)
+                self._running[name] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
     def wait_until_answering(self, ports: tuple[int, ...], stop: threading.Event) -> bool:
         """Wait until every port takes connections; False where `stop` came first.

@@ -1,7 +1,7 @@
 """Laboratory results: each listed value of a report is a result of its own, with the versions of that value."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from catalog.context import Catalogue
 from catalog.lab_codes import Mapped, local_codes, loinc_codes, map_codes
 from catalog.records import ReportStatus
 from catalog.report_records import WITHDRAWN, LabValue
-from catalog.report_versions import Change, KnownVersion, change, standing
+from catalog.report_versions import Change, KnownVersion, change, of_value, standing
 from catalog.results import list_for
 from catalog.tables import LocalCode, Result
 from catalog.tables_reports import Observation, Report, ReportVersion
@@ -44,12 +44,6 @@ def keep_values(
     before = _standing_by_result(earlier, versions[:-1])
     after = _standing_by_result([*earlier, *added], versions)
     _restand(session, catalogue, before, after)
-
-
-def value_version(observation: Observation, version: KnownVersion) -> Given:
-    """Return one version of a value: by its own status, unless its whole report was withdrawn."""
-    status = version.status if version.status in WITHDRAWN else ReportStatus(observation.status)
-    return Given(replace(version, status=status), observation)
 
 
 def remap(session: Session, catalogue: Catalogue, hospital_id: int) -> int:
@@ -135,8 +129,8 @@ def _standing_by_result(
     given: dict[int, list[Given]] = {}
     for observation in observations:
         if observation.result_id is not None:
-            version = by_id[observation.report_version_id]
-            given.setdefault(observation.result_id, []).append(value_version(observation, version))
+            version = of_value(by_id[observation.report_version_id], ReportStatus(observation.status))
+            given.setdefault(observation.result_id, []).append(Given(version, observation))
     return {result_id: _standing(known, silent) for result_id, known in given.items()}
 
 

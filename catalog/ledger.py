@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from catalog import groups, item_lists, registry
 from catalog.context import Catalogue
 from catalog.items import ItemList
+from catalog.scope import books
 from catalog.settlement import Examination, Recognition, Standing
 from catalog.settlement import settle as settle_person
 from catalog.tables import Decision, Hospital, LedgerEntry, Monthly, Result
@@ -30,6 +31,7 @@ COUNTERS: Final = (
 )
 
 
+@books
 def settle(session: Session, catalogue: Catalogue, person_id: int) -> None:
     """Bring a person's ledger in line with his decisions and examinations, by new entries only.
 

@@ -11,6 +11,7 @@ from catalog import groups, ledger
 from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
 from catalog.linking import Claim, Link, alias_states, resolve
+from catalog.scope import books
 from catalog.tables import Alias, IdentityHold, Person, Result, Study
 from catalog.tables_people import StudyClaim
 
@@ -64,6 +65,7 @@ def claim_number(
     return (alias.source, alias.reasons) != before
 
 
+@books
 def claim_study(
     session: Session, study: Study, person_id: int, reasons: tuple[str, ...], source: Source
 ) -> None:
@@ -104,6 +106,7 @@ def is_claimed(session: Session, key: AliasKey) -> bool:
     return bool(_claims_on(session, key))
 
 
+@books
 def restate_numbers(session: Session, keys: Iterable[AliasKey]) -> None:
     """Bring the state of each number in line with the claims on it."""
     session.flush()
@@ -115,6 +118,7 @@ def restate_numbers(session: Session, keys: Iterable[AliasKey]) -> None:
             alias.state = states[alias.person_id]
 
 
+@books
 def relink(session: Session, catalogue: Catalogue, studies: Iterable[Study]) -> int:
     """Bring the link of each study in line with the claims on it; returns how many changed.
 

@@ -9,35 +9,21 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from catalog import db
 from catalog.identity import Demographics, Sex
 
-_ASKED_ABOUT: Final = text("""
-    select registry_stamp.stamp, found.id, found.name, found.birth_date, found.sex, everybody.ids, everybody.opted_out,
-           exists (select from identity_hold where person_id = any(everybody.ids))
-           or exists (select from alias where person_id = any(everybody.ids) and state = 'doubtful')
-           or exists (select from report_hold where person_id = any(everybody.ids)) as held
-    from registry_stamp
-    left join lateral (
-        select id, group_id, name, birth_date, sex from person
-        where id_type = :id_type and number_hash = any(:digests) order by id limit 1
-    ) found on true
-    left join lateral (
-        select array_agg(id) as ids, bool_or(opted_out) as opted_out from person
-        where id = found.id or group_id = found.group_id
-    ) everybody on true
-""")
-DONE_BEFORE: Final = text("""
+_ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
+DONE_BEFORE: Final = """
     select result.id, result.study_id, result.hospital_id, result.item_code, result.laterality, result.body_part,
            result.exam_time, result.status, study.uid, study.description, study.patient_name, study.modalities,
            study.series_count, study.instance_count, study.images_complete, study.settles_at, study.quality_flagged,
            study.count_short, study.uid_conflict, study.withdrawn
     from result left join study on study.id = result.study_id
-    where result.person_id = any(cast(:people as bigint[])) and result.item_code = any(cast(:items as text[]))
+    where result.person_id = any(%(people)s::bigint[]) and result.item_code = any(%(items)s::text[])
       and result.status in ('active', 'withdrawn')
-""")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +80,10 @@ class Done:
 def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
     """Return the stamp of the registry and the person whose number has one of these hashes, if known.
 
-    One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards.
+    One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
+    opens the person to the rest of the transaction (catalog.scope).
     """
-    row: Any = session.execute(_ASKED_ABOUT, {"id_type": id_type, "digests": list(digests)}).one()
+    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": list(digests)})
     stamp, person_id, name, birth_date, sex, everybody, opted_out, held = row
     if person_id is None:
         return stamp, None
@@ -105,8 +92,8 @@ def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tup
 
 def done_before(session: Session, people: Collection[int], items: Collection[str]) -> list[Done]:
     """Return what these people had done of these items, whenever it was."""
-    rows: Any = session.execute(DONE_BEFORE, {"people": list(people), "items": list(items)})
-    return [_done(*row) for row in rows]
+    found = db.rows(session, DONE_BEFORE, {"people": list(people), "items": list(items)})
+    return [_done(*row) for row in found]
 
 
 def _done(  # one parameter for each column of a result

@@ -11,6 +11,7 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
 from catalog.registry import hospital_by_code
+from catalog.scope import books
 from catalog.tables import Decision, OrderCheck, Result
 from catalog.tables_people import Notice
 
@@ -21,6 +22,7 @@ NoticeKind = Literal[
 ]
 
 
+@books
 def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], kind: NoticeKind) -> int:
     """Write a notice for each standing decision that recognised or cited one of these results; returns how many.
 

@@ -1,27 +1,24 @@
-"""Passwords: argon2id (RFC 9106), at most a few at once, since each takes 64 MiB for a moment."""
+"""Passwords: argon2id (RFC 9106). Each takes 64 MiB for a moment: whoever calls sees to it that few come at once."""
 
-import threading
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from catalog.errors import InvalidInput, TooMany
+from catalog.errors import InvalidInput
 
 SHORTEST: Final = 12
 LONGEST: Final = 128
-_WAIT_SECONDS: Final = 5.0
 _HASHER: Final = PasswordHasher(
     time_cost=3, memory_cost=65536, parallelism=1
 )  # argon2-cffi makes it argon2id
-_ROOM: Final = threading.BoundedSemaphore(4)
 _NOBODYS: Final = (
     "$argon2id$v=19$m=65536,t=3,p=1$c29tZXNhbHRzb21lc2FsdA$qC+xVZ5vFVu3HVYOsPlHgKkCNZCPdwaBGQQJ7aeTmmE"
 )
 
 
 def hashed(password: str) -> str:
-    """Return what is kept of a password. Raises InvalidInput where it is too short or too long, TooMany."""
+    """Return what is kept of a password. Raises InvalidInput where it is too short or too long."""
     if not SHORTEST <= len(password) <= LONGEST or len(set(password)) < 5:
         raise InvalidInput(
             f"口令须为 {SHORTEST} 到 {LONGEST} 个字符,且不可过于单一",
@@ -29,27 +26,14 @@ def hashed(password: str) -> str:
             field="password",
             code="weak_password",
         )
-    with _Room():
-        return _HASHER.hash(password)
+    return _HASHER.hash(password)
 
 
 def is_right(kept: str | None, password: str) -> bool:
-    """Say whether a password is the kept one; with none kept it takes as long and is wrong. Raises TooMany."""
+    """Say whether a password is the kept one; with none kept it takes as long and is wrong."""
     if len(password) > LONGEST:
         return False
-    with _Room():
-        try:
-            return _HASHER.verify(kept or _NOBODYS, password) and kept is not None
-        except (VerificationError, InvalidHashError):
-            return False
-
-
-class _Room:
-    """A place among the few that hash at once."""
-
-    def __enter__(self) -> None:
-        if not _ROOM.acquire(timeout=_WAIT_SECONDS):
-            raise TooMany("登录请求过多,请稍后再试", "Too many sign-ins at once; try again later", seconds=5)
-
-    def __exit__(self, *_: object) -> None:
-        _ROOM.release()
+    try:
+        return _HASHER.verify(kept or _NOBODYS, password) and kept is not None
+    except (VerificationError, InvalidHashError):
+        return False

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, keyring, links, report_identity, sealed_numbers
+from catalog import audit, groups, keyring, links, report_identity, scope, sealed_numbers
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -34,8 +33,8 @@ _LONGEST_NUMBER: Final = 64
 def find(session: Session, catalogue: Catalogue, document: Document) -> Person | None:
     """Return the person with this document, if known, under whichever key the number was hashed."""
     digests = catalogue.vault.digests(document.id_type, document.number)
-    query = select(Person).where(Person.id_type == document.id_type, Person.number_hash.in_(digests))
-    return session.scalars(query.order_by(Person.id).limit(1)).one_or_none()
+    person_id = scope.open_number(session, document.id_type, digests)
+    return None if person_id is None else session.get_one(Person, person_id)
 
 
 def register(
@@ -64,7 +63,8 @@ def _make(session: Session, catalogue: Catalogue, document: Document, given: Dem
         "birth_date": told.birth_date,
         "sex": told.sex or "unknown",
     }
-    session.execute(insert(Person).values(values).on_conflict_do_nothing())
+    # Without RETURNING: until its number is opened, the new row is not seen here either.
+    session.execute(insert(Person.__table__).values(values).on_conflict_do_nothing().inline())  # type: ignore[arg-type]
     person = find(session, catalogue, document)
     if person is None:
         raise LookupError("a person just inserted is not there")

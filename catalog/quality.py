@@ -16,6 +16,7 @@ from catalog import audit, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
+from catalog.scope import books
 from catalog.tables import Decision, Hospital, Study
 from catalog.tables_quality import QualityTask
 
@@ -56,6 +57,7 @@ def review(
     return _flag(session, study)
 
 
+@books
 def take_decision(session: Session, event: Decision, study_id: int | None) -> None:
     """Open a task where a doctor's override says that the images were insufficient."""
     if study_id is not None:
@@ -66,6 +68,7 @@ def take_decision(session: Session, event: Decision, study_id: int | None) -> No
         )
 
 
+@books
 def take_undo(session: Session, undone_decision_id: int) -> None:
     """Close the task of a decision that its doctor has undone, if no curator has looked at it yet."""
     query = select(QualityTask).where(QualityTask.decision_id == undone_decision_id)

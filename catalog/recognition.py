@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from catalog import audit, check_record, grants, groups, lookup, report_views, sharing
+from catalog import audit, check_record, groups, lookup, result_reports, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -22,7 +22,7 @@ from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.registry import hospital_by_code
 from catalog.registry_view import Registry
-from catalog.report_views import ResultReport
+from catalog.result_reports import ResultReport
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
 from catalog.tables import Decision, OrderCheck
 
@@ -142,7 +142,9 @@ def _refuse_duplicates(catalogue: Catalogue, orders: Sequence[OrderRequest]) -> 
         )
 
 
-def may_disclose(person: Known | None, document: Document, demographics: Demographics) -> tuple[str, bool]:
+def may_disclose(
+    person: Known | None, document: Document | None, demographics: Demographics
+) -> tuple[str, bool]:
     """Return the kind of answer and whether the person's results may be shown."""
     if person is None or person.opted_out:
         return COMPLETE, False
@@ -180,7 +182,7 @@ def _priors(asking: Asking, registry: Registry, person: Known, orders: Iterable[
         return []
     places = registry.places(done.hospital_id for done in found)
     marks = registry.marks(places)
-    reports = report_views.reports_of(asking.session, found)
+    reports = result_reports.reports_of(asking.session, found)
     return [
         _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
         for done in found
@@ -335,11 +337,6 @@ def _keep(
         expires_at=asking.now + asking.catalogue.limits.decide_within,
         business_date=local_day(asking.now),
     )
-    if person_id is not None:
-        if given["patient"] is not None:
-            lasting = asking.catalogue.limits.decide_within
-            grants.grant(session, caller, asking.hospital_id, person_id, grants.CHECK, asking.now, lasting)
-        report_views.remember_shown(session, asking.hospital_id, person_id, _shown_reports(given))
     audit.record(
         session,
         caller,
@@ -350,13 +347,6 @@ def _keep(
         answer=given["answer"],
         shown=[c["result_id"] for o in given["orders"] for c in o["candidates"]],
     )
-
-
-def _shown_reports(given: dict[str, Any]) -> Iterable[int]:
-    for answer in given["orders"]:
-        for candidate in answer["candidates"]:
-            if candidate["report"] is not None:
-                yield int(candidate["report"]["report_id"])
 
 
 def described_person(person: Known | None) -> dict[str, Any] | None:

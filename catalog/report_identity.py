@@ -10,6 +10,7 @@ from catalog import groups, ledger, links
 from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
 from catalog.linking import Claim, Link, resolve
+from catalog.scope import books
 from catalog.tables import Alias, Result
 from catalog.tables_reports import Observation, Report, ReportHold, ReportRuling
 
@@ -42,6 +43,7 @@ def claimed_for(session: Session, person_ids: Iterable[int]) -> list[Report]:
     return list(session.scalars(select(Report).where(mine).order_by(Report.id).with_for_update()))
 
 
+@books
 def relink(session: Session, catalogue: Catalogue, reports: Iterable[Report]) -> None:
     """Bring the link of each report, and of the laboratory results in it, in line with the claims on it.
 
@@ -57,6 +59,7 @@ def relink(session: Session, catalogue: Catalogue, reports: Iterable[Report]) ->
         ledger.settle(session, catalogue, person_id)
 
 
+@books
 def hold(session: Session, report: Report, people: Collection[int], reasons: Collection[str]) -> None:
     """Take a report from whoever had it until a human has looked; answers about `people` are incomplete."""
     _apply(session, report, Link("doubtful", None, tuple(reasons), frozenset(people)))

@@ -1,7 +1,7 @@
 """Which version of a report stands: independent of the order in which the versions arrived."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from catalog.records import ReportStatus, ReportVersion
@@ -35,6 +35,11 @@ class KnownVersion(ReportVersion):
 
     id: int
     digest: bytes
+
+
+def of_value(version: KnownVersion, status: ReportStatus) -> KnownVersion:
+    """Return one version of a value: by its own status, unless its whole report was withdrawn."""
+    return version if version.status in WITHDRAWN else replace(version, status=status)
 
 
 def in_order(versions: Iterable[KnownVersion]) -> list[KnownVersion]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from catalog import (
     audit,
@@ -19,6 +18,7 @@ from catalog import (
     people,
     report_identity,
     report_links,
+    result_reports,
     sealed_numbers,
 )
 from catalog.context import Caller, Catalogue
@@ -29,7 +29,7 @@ from catalog.records import ReportStatus
 from catalog.registry import hospital_by_code
 from catalog.report_records import ReportMessage, check_message, content_digest
 from catalog.report_versions import Change, KnownVersion, change, number_of, standing
-from catalog.tables import Hospital, Person, Result, Study
+from catalog.tables import Hospital, Result, Study
 from catalog.tables_reports import Report, ReportAttachment, ReportVersion
 
 
@@ -136,38 +136,9 @@ def take_documents(
 
 def newest_status(session: Session, study_id: int) -> ReportStatus | None:
     """Return the status of the report version that counts for a study, or None without any report."""
-    found = standing(version for version, _, _ in standing_versions(session, [study_id]))
+    session.flush()
+    found = standing(kept.version for kept in result_reports.standing_versions(session, [study_id]))
     return found.status if found else None
-
-
-def standing_versions(
-    session: Session, study_ids: Iterable[int]
-) -> list[tuple[KnownVersion, ReportVersion, Report]]:
-    """Return the standing version of every report of these studies.
-
-    A report whose person is in doubt, or another than the study's, is none of them.
-    What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
-    """
-    rows = session.execute(_STANDING_VERSIONS, {"study_ids": list(study_ids)}).tuples()
-    return [(known(row), row, report) for row, report in rows]
-
-
-# Put together once: every check with images asks it.
-_MINE, _THEIRS = aliased(Person), aliased(Person)
-_STANDING_VERSIONS: Final = (
-    select(ReportVersion, Report)
-    .join(Report, Report.standing_version_id == ReportVersion.id)
-    .join(Study, Study.id == Report.study_id)
-    .outerjoin(_MINE, _MINE.id == Report.person_id)
-    .outerjoin(_THEIRS, _THEIRS.id == Study.person_id)
-    .where(
-        Report.study_id.in_(bindparam("study_ids", expanding=True)),
-        or_(
-            Report.identity == people.UNLINKED,
-            func.coalesce(_MINE.group_id, _MINE.id) == func.coalesce(_THEIRS.group_id, _THEIRS.id),
-        ),
-    )
-)
 
 
 def known(row: ReportVersion) -> KnownVersion:

@@ -7,7 +7,7 @@ What an operator takes back holds within `EVERY_SECONDS`. Where the database has
 import logging
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Engine, delete, select
@@ -23,6 +23,7 @@ EVERY_SECONDS: Final = 5.0
 STALE_SECONDS: Final = 45.0
 _FIRST_SECONDS: Final = 1.0  # how long the first caller waits for the first reading
 _STOP_SECONDS: Final = 5.0
+_SWEPT: Final = timedelta(minutes=10)  # a token stays taken back while clocks differ or are set
 _LOG: Final = logging.getLogger("huren.revocations")
 
 
@@ -80,7 +81,7 @@ def revoke(catalogue: Catalogue, caller: Caller, jti: str, expires_at: datetime)
     """Take a token back before its time; audited."""
     now = datetime.now(UTC)
     with transaction(catalogue.engine) as session:
-        session.execute(delete(RevokedToken).where(RevokedToken.expires_at < now))
+        session.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - _SWEPT))
         kept = {"jti": jti, "expires_at": expires_at, "revoked_by": caller.subject, "revoked_at": now}
         session.execute(insert(RevokedToken).values(kept).on_conflict_do_nothing())
         audit.record(session, caller, "token.revoke", jti=jti)

@@ -81,6 +81,19 @@ def keep(
     return number
 
 
+def as_kept(session: Session, catalogue: Catalogue, hospital_id: int, number: str) -> str:
+    """Return how a PatientID stands in the database, if it does: itself, or its seal."""
+    kept = _find(session, catalogue, hospital_id, number)
+    if kept is not None:
+        return _seal(kept.id)
+    return "" if number.startswith(_MARK) else number  # a seal itself is nobody's number
+
+
+def is_document(kept: str) -> bool:
+    """Say whether a number is sealed as an identity document, or waits to be."""
+    return kept.startswith(_MARK) or may_be_document(kept)
+
+
 def opened(session: Session, catalogue: Catalogue, kept: str) -> str:
     """Return a number in clear as its hospital sent it. Raises IntegrityFault where its key is missing."""
     if not kept.startswith(_MARK):

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from catalog import audit
-from catalog.accounts import digest_of
 from catalog.context import EVERY_SCOPE, Caller, Catalogue
 from catalog.db import transaction
 from catalog.tables import Hospital
@@ -31,16 +31,15 @@ class SignedIn:
     totp: bool
 
 
-def begin(catalogue: Catalogue, account_id: int) -> str:
-    """Return the cookie of a new session."""
-    cookie, now = secrets.token_urlsafe(32), catalogue.clock()
-    with transaction(catalogue.engine) as session:
-        session.execute(delete(AccountSession).where(AccountSession.expires_at <= now))
-        session.add(
-            AccountSession(
-                digest=digest_of(cookie), account_id=account_id, seen_at=now, expires_at=now + ABSOLUTE
-            )
+def begin(session: Session, account_id: int, now: datetime) -> str:
+    """Return the cookie of a new session of an account that is locked: nothing can come between."""
+    cookie = secrets.token_urlsafe(32)
+    session.execute(delete(AccountSession).where(AccountSession.expires_at <= now))
+    session.add(
+        AccountSession(
+            digest=digest_of(cookie), account_id=account_id, seen_at=now, expires_at=now + ABSOLUTE
         )
+    )
     return cookie
 
 
@@ -77,6 +76,11 @@ def end(catalogue: Catalogue, caller: Caller, cookie: str) -> None:
     with transaction(catalogue.engine) as session:
         session.execute(delete(AccountSession).where(AccountSession.digest == digest_of(cookie)))
         audit.record(session, caller, "session.sign_out", account_id=caller.account_id)
+
+
+def digest_of(secret: str) -> bytes:
+    """Return what is kept of a link or a cookie."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def csrf_token(cookie: str) -> str:

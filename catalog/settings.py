@@ -42,7 +42,9 @@ class Settings(BaseSettings):
 
     env: Environment = "production"
     test_clock_file: Path | None = None
-    database_url: str | None = None
+    database_url: str | None = None  # as huren_worker; the two below default to it
+    api_database_url: str | None = None  # as huren_api, for what serves HTTP
+    owner_database_url: str | None = None  # whose the tables are, for `huren migrate`
     s3_endpoint: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None

@@ -120,10 +120,15 @@ class AccountSession(Base):
 
 
 class SignInFailure(Base):
-    """Sign-ins that failed in a row under one name, known or not; the name is kept as a keyed digest."""
+    """Sign-ins that failed in a row under one name, known or not, and under it from one source.
+
+    Both are kept as keyed digests; the name as a whole has an empty source.
+    """
 
     __tablename__ = "sign_in_failure"
+    __table_args__ = (Index("ix_sign_in_failure_failed_at", "failed_at"),)
     name_digest: Mapped[bytes] = mapped_column(primary_key=True)
+    source_digest: Mapped[bytes] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(Integer)
     failed_at: Mapped[datetime]
     locked_until: Mapped[datetime]

@@ -20,7 +20,8 @@ def opted_out(person_id: Any) -> ColumnElement[bool]:
     """Say whether a person, or anybody merged with him, has opted out; `person_id` is a column, it may be empty."""
     mine, anybody = aliased(Person), aliased(Person)
     one = or_(anybody.id == mine.id, anybody.group_id == mine.group_id)
-    return exists().where(mine.id == person_id, anybody.opted_out, one)
+    found = exists().where(mine.id == person_id, anybody.opted_out, one)
+    return found.correlate_except(mine, anybody)  # of whichever enclosing query the column is
 
 
 def study_listed() -> ColumnElement[bool]:

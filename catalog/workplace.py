@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from catalog import folders, schema, sealed_numbers
+from catalog import folders, row_security, schema, sealed_numbers
 from catalog.clock import open_clock
 from catalog.context import Catalogue, Limits
 from catalog.db import open_engine, transaction
@@ -22,6 +22,8 @@ from catalog.vault import open_vault
 
 if TYPE_CHECKING:
     from catalog.objects import ObjectStore
+
+Acting = Literal["worker", "api", "owner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,28 @@ class Workplace:
         access = self.services.audit_s3
         return None if access is None else ObjectStore(access, workers=1)
 
-    def audit_environment(self) -> dict[str, str]:
-        """Return what only the process that seals the audit is to know."""
-        access = self.services.audit_s3
-        if access is None:
-            return {}
-        return {
-            "HUREN_AUDIT_S3_ENDPOINT": access.endpoint,
-            "HUREN_AUDIT_S3_ACCESS_KEY": access.access_key,
-            "HUREN_AUDIT_S3_SECRET_KEY": access.secret_key,
-            "HUREN_AUDIT_S3_BUCKET": access.bucket,
+    def environment_of(self, service: str) -> dict[str, str]:
+        """Return what the process of a service is to know: one role of the database, and the audit's key for one."""
+        services = self.services
+        found = self.environment() | {"HUREN_OWNER_DATABASE_URL": ""}
+        if service == "api":
+            return found | {"HUREN_DATABASE_URL": services.api_url}
+        found |= {"HUREN_API_DATABASE_URL": ""}
+        if service != "audit" or services.audit_s3 is None:
+            return found
+        return found | {
+            "HUREN_AUDIT_S3_ENDPOINT": services.audit_s3.endpoint,
+            "HUREN_AUDIT_S3_ACCESS_KEY": services.audit_s3.access_key,
+            "HUREN_AUDIT_S3_SECRET_KEY": services.audit_s3.secret_key,
+            "HUREN_AUDIT_S3_BUCKET": services.audit_s3.bucket,
         }
 
     def environment(self) -> dict[str, str]:
         """Return the settings in use as environment variables, for child processes and `huren env`."""
-        found = {"HUREN_DATABASE_URL": self.services.database_url}
+        found = {
+            "HUREN_DATABASE_URL": self.services.database_url,
+            "HUREN_API_DATABASE_URL": self.services.api_url,
+        }
         s3 = self.services.s3
         if s3 is not None:
             found |= {
@@ -92,28 +101,37 @@ def open_workplace(
     own: bool = False,
     s3: bool = False,
     migrate: bool = False,
+    acting: Acting = "worker",
     on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[Workplace]:
     """Yield the workplace of a data folder; an embedded database is brought to the newest schema first.
 
-    With `own` this process keeps the embedded stores for itself until the end. Raises HurenError where an
-    outside database has another schema than this release, unless `migrate` is asked for.
+    With `own` this process keeps the embedded stores for itself until the end; `acting` says as which of the
+    database's roles it works (catalog.row_security). Raises HurenError where an outside database has another schema
+    than this release, unless `migrate` is asked for, NotAllowed where the HTTP service has more rights than it may.
     """
     data_dir = data_dir.expanduser().resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = Settings()
     with open_services(settings, data_dir, own=own, s3=s3, on_wait=on_wait) as (services, embedded):
-        catalogue = _open_catalogue(settings, services, data_dir)
+        catalogue = _open_catalogue(settings, _address(services, acting), data_dir)
         try:
-            _prepare(catalogue, migrate=migrate or settings.database_url is None)
+            _prepare(catalogue, services, migrate=migrate or settings.database_url is None)
+            if acting == "api":
+                with catalogue.engine.connect() as connection:
+                    row_security.refuse_privileged(connection)
             yield Workplace(data_dir, settings, services, embedded, catalogue)
         finally:
             catalogue.engine.dispose()
 
 
-def _open_catalogue(settings: Settings, services: Services, data_dir: Path) -> Catalogue:
+def _address(services: Services, acting: Acting) -> str:
+    return {"worker": services.database_url, "api": services.api_url, "owner": services.owner_url}[acting]
+
+
+def _open_catalogue(settings: Settings, database_url: str, data_dir: Path) -> Catalogue:
     return Catalogue(
-        engine=open_engine(services.database_url),
+        engine=open_engine(database_url),
         vault=open_vault(keys_dir(data_dir) / "identity.json"),
         items=load_item_list(),
         override_reasons=load_reasons(),
@@ -131,7 +149,7 @@ def keys_dir(data_dir: Path) -> Path:
     return Path(named) if named else data_dir / "keys"
 
 
-def _prepare(catalogue: Catalogue, *, migrate: bool) -> None:
+def _prepare(catalogue: Catalogue, services: Services, *, migrate: bool) -> None:
     if schema.current(catalogue.engine) == schema.NEWEST:
         return
     if not migrate:
@@ -140,7 +158,11 @@ def _prepare(catalogue: Catalogue, *, migrate: bool) -> None:
             "The database schema is not this release's; run `huren migrate` first",
             code="schema_outdated",
         )
-    schema.migrate(catalogue.engine)
-    with transaction(catalogue.engine) as session:
-        load_reference_data(session)
-    sealed_numbers.seal_all(catalogue)
+    owning = replace(catalogue, engine=open_engine(services.owner_url))
+    try:
+        schema.migrate(owning.engine)
+        with transaction(owning.engine) as session:
+            load_reference_data(session)
+        sealed_numbers.seal_all(owning)
+    finally:
+        owning.engine.dispose()

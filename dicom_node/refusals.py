@@ -14,6 +14,7 @@ from typing import Final
 
 _ENTRIES: Final = 1024  # what comes beyond is counted without names: a flood must not fill memory or disk
 _FILES: Final = 64
+_WRITTEN: Final = "[0-9]*.json"
 
 
 @dataclass(slots=True)
@@ -56,18 +57,22 @@ class Refusals:
             if not self._noted:
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
-            if sum(1 for _ in self._folder.iterdir()) >= _FILES:
+            if sum(1 for _ in self._folder.glob(_WRITTEN)) >= _FILES:
                 return
-            name = f"{time.time_ns()}-{os.getpid()}.json"
-            partial = self._folder / f".{name}.part"
-            partial.write_text(json.dumps([asdict(entry) for entry in self._noted.values()]))
-            partial.replace(self._folder / name)
+            # One name for all attempts: what a full volume or a kill cut short is written over, never added to.
+            partial = self._folder / f".{os.getpid()}.part"
+            try:
+                partial.write_text(json.dumps([asdict(entry) for entry in self._noted.values()]))
+                partial.replace(self._folder / f"{time.time_ns()}-{os.getpid()}.json")
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
             self._noted.clear()
 
 
 def waiting_refusals(folder: Path) -> Iterator[tuple[Path, list[Refusal]]]:
     """Give the files that were written, oldest first; one that cannot be read comes empty."""
-    for path in sorted(folder.glob("[0-9]*.json")):
+    for path in sorted(folder.glob(_WRITTEN)):
         try:
             yield path, [Refusal(**entry) for entry in json.loads(path.read_text())]
         except (OSError, ValueError, TypeError):

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
+from catalog.scope import GATE, scoped
 from exchange import (
     admin,
     break_glass,
@@ -18,6 +19,9 @@ from exchange import (
     erasures,
     fhir,
     fhir_audit_search,
+    fhir_capability,
+    fhir_match,
+    fhir_search,
     health,
     history,
     interface,
@@ -37,8 +41,8 @@ from exchange import (
     sheets,
     webhooks,
 )
-from exchange.auth import unlisted_routes
-from exchange.body_limit import BodyLimit
+from exchange.auth import PUBLIC, unlisted_routes
+from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
 from exchange.deadline import Deadline
 from exchange.description import describe
@@ -48,12 +52,14 @@ from exchange.harvest import Harvest
 from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
+from exchange.password_work import PasswordWork
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 
 TITLE: Final = "Huren 互认"
+_FROM_ANYBODY_BYTES: Final = 16 << 10
 _PARTS: Final = (
     checks,
     sheets,
@@ -65,6 +71,9 @@ _PARTS: Final = (
     report_curation,
     fhir,
     fhir_audit_search,
+    fhir_capability,
+    fhir_match,
+    fhir_search,
     cds_hooks,
     savings,
     items,
@@ -101,10 +110,13 @@ def create_app(
     store: ObjectStore | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
-    gate = Gate(token_key, Issuers(settings.identity_providers()), Revocations(catalogue.engine))
+    gate = Gate(
+        token_key, Issuers(settings.identity_providers()), Revocations(scoped(catalogue.engine, GATE))
+    )
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
     store_threads = StoreThreads()
+    password_work = PasswordWork()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -116,6 +128,7 @@ def create_app(
         deadline.close()
         at_order.close()
         store_threads.close()
+        password_work.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -124,28 +137,41 @@ def create_app(
     app.state.settings = settings
     app.state.store = store
     app.state.store_threads = store_threads
+    app.state.password_work = password_work
     app.state.downloads = Downloads(store_threads, settings.http_documents_bytes)
     app.state.outbound = settings.outbound()
     app.state.deadline = deadline
-    app.state.cds = cds_hooks.Setting(settings, at_order)
     app.state.health = health_probes
     app.state.counters = counters
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
+    app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)
     problems.install(app)
     describe(app)
-    larger = {
-        "/fhir": settings.fhir_body_limit_bytes,
-        "/cds-services": settings.cds_body_limit_bytes,
-    }
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, larger=larger)
     app.add_middleware(
         Overload, requests_at_once=settings.http_requests_at_once, seconds=settings.http_request_seconds
     )
+    app.add_middleware(BodyLimit, limits=_body_limits(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CdsOrigins, origins=settings.cds_origins)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app
+
+
+def _body_limits(settings: ExchangeSettings) -> BodyLimits:
+    """Return what bodies may take; who may stay unknown sends a password or an assertion, and nothing large."""
+    anybody = {path for _, path in PUBLIC if not path.startswith("/cds-services")}
+    return BodyLimits(
+        settings.body_limit_bytes,
+        below={
+            "/fhir": settings.fhir_body_limit_bytes,
+            "/cds-services": settings.cds_body_limit_bytes,
+            **dict.fromkeys(anybody, _FROM_ANYBODY_BYTES),
+        },
+        anybody=anybody,
+        seconds=settings.http_body_seconds,
+        together_bytes=settings.http_bodies_bytes,
+    )

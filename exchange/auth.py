@@ -42,6 +42,8 @@ _REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is it
 _AUDITOR: Final = frozenset({"auditor"})
 _OPERATOR: Final = frozenset({"operator"})
 _NONE: Final = DISCLOSES_NOTHING
+_READ: Final = (404, 406, 502)  # of a chart by FHIR
+_SEARCHED: Final = (400, 404, 406, 410, 502)
 
 ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/checks"): Rule(_CARE, "checks.write", "check", (404,)),
@@ -84,8 +86,20 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/fhir/DiagnosticReport"): Rule(
         _SYSTEM, "reports.write", "report.receive", (404, 409, 412, 502)
     ),
-    ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404,)),
-    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit."),
+    ("GET", "/fhir/DiagnosticReport"): Rule(_CARE, "reports.read", "report.search", _SEARCHED),
+    ("POST", "/fhir/DiagnosticReport/_search"): Rule(_CARE, "reports.read", "report.search", _SEARCHED),
+    ("GET", "/fhir/DiagnosticReport/{report_id}"): Rule(_CARE, "reports.read", "report.read", (404, 406)),
+    ("GET", "/fhir/Patient"): Rule(_CARE, "results.read", "patient.search", _SEARCHED),
+    ("POST", "/fhir/Patient/_search"): Rule(_CARE, "results.read", "patient.search", _SEARCHED),
+    ("POST", "/fhir/Patient/$match"): Rule(_CARE, "results.read", "patient.match", (404, 406, 502)),
+    ("GET", "/fhir/Patient/{resource_id}"): Rule(_CARE, "results.read", "patient.read", _READ),
+    ("GET", "/fhir/ImagingStudy"): Rule(_CARE, "results.read", "imaging_study.search", _SEARCHED),
+    ("POST", "/fhir/ImagingStudy/_search"): Rule(_CARE, "results.read", "imaging_study.search", _SEARCHED),
+    ("GET", "/fhir/ImagingStudy/{resource_id}"): Rule(_CARE, "results.read", "imaging_study.read", _READ),
+    ("GET", "/fhir/Observation"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
+    ("POST", "/fhir/Observation/_search"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
+    ("GET", "/fhir/Observation/{resource_id}"): Rule(_CARE, "results.read", "observation.read", _READ),
+    ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
@@ -94,6 +108,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),
     ("POST", "/v1/session/totp/confirm"): Rule(_EVERY_ROLE, "session.own", "account.totp", (409, 429)),
     ("GET", "/openapi.json"): Rule(_OPERATOR, "interface.read", _NONE),
+    ("GET", "/docs"): Rule(_OPERATOR, "interface.read", _NONE),
     ("GET", "/v1/items"): Rule(_EVERY_ROLE, "lists.read", _NONE, (404,)),
     ("GET", "/v1/reasons"): Rule(_EVERY_ROLE, "lists.read", _NONE),
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
@@ -167,6 +182,7 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/readyz"): Rule(frozenset(), "", _NONE, (503,)),
     ("GET", "/metrics"): Rule(frozenset(), "", _NONE),
     # CDS clients come with tokens of their own (exchange.cds_tokens); each check is audited as one
+    ("GET", "/fhir/metadata"): Rule(frozenset(), "", _NONE, (406,)),
     ("GET", "/cds-services"): Rule(frozenset(), "", _NONE),
     ("POST", "/cds-services/{service_id}"): Rule(frozenset(), "", _NONE, (400, 401, 404, 412, 429)),
     ("POST", "/cds-services/{service_id}/feedback"): Rule(frozenset(), "", _NONE, (400, 401, 404, 429)),

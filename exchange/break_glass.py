@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog import break_glass
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, HarvestOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 
@@ -64,9 +64,10 @@ class ReviewIn(BaseModel):
     summary="紧急访问 / emergency access without a check",
     responses=answers(_OPENED, 201),
 )
-def open_glass(body: BreakGlassIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def open_glass(body: BreakGlassIn, caller: CallerOf, catalogue: CatalogueOf, harvest: HarvestOf) -> Json:
     """Let the doctor see the person until the time is up; every use is reviewed."""
     document = body.patient.document(catalogue, caller.hospital_code)
+    harvest.take(catalogue, caller, document.id_type, document.number)
     lasting = timedelta(minutes=body.minutes)
     return Json(break_glass.open_glass(catalogue, caller, document, body.reason, lasting), 201)
 

@@ -18,6 +18,9 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, Unavailable
 from catalog.recognition import CheckRequest
+from catalog.scope import Scope, acting_as
+from catalog.tables import Hospital
+from catalog.tables_cds import CdsClient
 from exchange import cds_examples
 from exchange.answers import Json
 from exchange.cds_cards import Desk, deal, unknown_card
@@ -36,9 +39,11 @@ from exchange.cds_types import (
     parsed,
 )
 from exchange.deadline import Deadline, StillWanted
-from exchange.deps import CatalogueOf, DeadlineOf
+from exchange.deps import DeadlineOf, GateOf
 from exchange.examples import answers
 from exchange.fhir import RawBody
+from exchange.harvest import Harvest
+from exchange.pace import Pace
 from exchange.problems import problem
 from exchange.settings import ExchangeSettings
 
@@ -58,10 +63,12 @@ class Setting:
 
     settings: ExchangeSettings
     deadline: Deadline
+    pace: Pace
+    harvest: Harvest
 
 
-def setting_of(request: Request) -> Setting:
-    """Return the settings and the deadline of order-time calls."""
+async def setting_of(request: Request) -> Setting:
+    """Return the settings, the deadline of order-time calls and what one client may ask."""
     found: Setting = request.app.state.cds
     return found
 
@@ -88,9 +95,9 @@ def discovery(accept_language: AcceptLanguage = "") -> Response:
     responses=answers(cds_examples.CARDS),
     openapi_extra=cds_examples.body(cds_examples.CALL),
 )
-def call_service(
+async def call_service(
     service_id: str,
-    catalogue: CatalogueOf,
+    catalogue: GateOf,
     setting: SettingOf,
     body: RawBody,
     authorization: Authorization = "",
@@ -101,8 +108,8 @@ def call_service(
     try:
         hook = _hook(service_id)
         token = read_token(authorization)
-        calling = _Calling(catalogue, setting.settings, service_id, hook, language, token, body)
-        cards = setting.deadline.run(lambda wanted: _cards(calling, wanted))
+        calling = _Calling(catalogue, setting, service_id, hook, language, token, body)
+        cards = await setting.deadline.run(lambda wanted: _cards(calling, wanted))
     except CdsRefused as refused:
         return _refusal(refused)
     except (Unavailable, TimeoutError) as error:
@@ -117,9 +124,9 @@ def call_service(
     responses=answers(cds_examples.FEEDBACK),
     openapi_extra=cds_examples.body(cds_examples.FEEDBACK_CALL),
 )
-def feedback(
+async def feedback(
     service_id: str,
-    catalogue: CatalogueOf,
+    catalogue: GateOf,
     setting: SettingOf,
     deadline: DeadlineOf,
     body: RawBody,
@@ -129,7 +136,7 @@ def feedback(
     try:
         _hook(service_id)
         token = read_token(authorization)
-        made = deadline.run(lambda _: _take(catalogue, setting.settings, service_id, token, body))
+        made = await deadline.run(lambda _: _take(catalogue, setting, service_id, token, body))
     except CdsRefused as refused:
         return _refusal(refused)
     except InvalidInput as error:
@@ -140,7 +147,7 @@ def feedback(
 @dataclass(frozen=True, slots=True, repr=False)
 class _Calling:
     catalogue: Catalogue
-    settings: ExchangeSettings
+    setting: Setting
     service: str
     hook: str
     language: Language
@@ -149,7 +156,7 @@ class _Calling:
 
     @property
     def endpoint(self) -> str:
-        return f"{self.settings.address}/cds-services/{self.service}"
+        return f"{self.setting.settings.address}/cds-services/{self.service}"
 
 
 def _cards(calling: _Calling, still_wanted: StillWanted) -> list[dict[str, Any]]:
@@ -157,40 +164,51 @@ def _cards(calling: _Calling, still_wanted: StillWanted) -> list[dict[str, Any]]
     with transaction(catalogue.engine) as session:
         client, hospital = authenticate(session, calling.token, [calling.endpoint])
         sender = Sender(client.id, calling.service, hospital.code)
+    system = _system(client, hospital)
+    calling.setting.pace.take(system)
     call: Call = parsed(Call, calling.body)
-    systems = calling.settings.cds_identifier_systems
+    systems = calling.setting.settings.cds_identifier_systems
     asked = read_call(call, calling.hook, hospital.code, people.today_of(catalogue), systems)
-    desk = _desk(catalogue, calling.settings, calling.language, asked, calling.hook)
+    desk = _desk(catalogue, calling.setting.settings, calling.language, asked, calling.hook)
     if not asked.drafts:
         return []
     if asked.document is None:
         return [unknown_card(desk, "nobody")]
+    calling.setting.harvest.take(catalogue, system, asked.document.id_type, asked.document.number)
     caller = Caller(f"{call.context.userId} {client.iss}"[:255], "doctor", hospital.code)
+    acting = acting_as(catalogue, Scope.of(caller))
 
     def known(codes: Collection[str]) -> Collection[str]:
-        with transaction(catalogue.engine) as session:
+        with transaction(acting.engine) as session:
             return registry.known_local_codes(session, hospital.id, codes)
 
     orders = order_requests(asked.drafts, catalogue.items, known)
     most = catalogue.limits.orders_in_a_check
     request = CheckRequest(asked.document, asked.demographics, tuple(orders[:most]), urgency=asked.urgency)
-    answer = recognition.check(catalogue, caller, request, still_wanted=still_wanted)
+    answer = recognition.check(acting, caller, request, still_wanted=still_wanted)
     dealt = deal(desk, answer, unasked=len(orders[most:]))
     if dealt.given:
-        with transaction(catalogue.engine) as session:
+        with transaction(acting.engine) as session:
             cds_feedback.keep_cards(session, sender, answer["check_id"], caller, dealt.given)
     return dealt.cards
 
 
 def _take(
-    catalogue: Catalogue, settings: ExchangeSettings, service: str, token: ReadToken, body: bytes
+    catalogue: Catalogue, setting: Setting, service: str, token: ReadToken, body: bytes
 ) -> list[dict[str, Any]]:
-    endpoint = f"{settings.address}/cds-services/{service}"
+    endpoint = f"{setting.settings.address}/cds-services/{service}"
     with transaction(catalogue.engine) as session:
         client, hospital = authenticate(session, token, [f"{endpoint}/feedback", endpoint])
         sender = Sender(client.id, service, hospital.code)
+    setting.pace.take(_system(client, hospital))
     call: FeedbackCall = parsed(FeedbackCall, body)
-    return cds_feedback.take(catalogue, sender, [_report(item) for item in call.feedback])
+    acting = acting_as(catalogue, Scope("doctor", hospital.code))
+    return cds_feedback.take(acting, sender, [_report(item) for item in call.feedback])
+
+
+def _system(client: CdsClient, hospital: Hospital) -> Caller:
+    """Return whose requests and patients are counted: the client, whatever user it names."""
+    return Caller(f"{client.iss} {client.tenant}".strip(), "hospital_system", hospital.code)
 
 
 def _report(item: FeedbackItem) -> Feedback:

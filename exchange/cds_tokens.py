@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from catalog import cds_clients
 from catalog.tables import Hospital
 from catalog.tables_cds import CdsClient
+from exchange.jose import has_times
 from exchange.problems import Unauthenticated
 
 LONGEST: Final = timedelta(minutes=5)
@@ -95,6 +96,8 @@ def _verified(token: ReadToken, client: CdsClient, endpoints: Collection[str]) -
         raise Unauthenticated("expired") from error
     except (jwt.PyJWTError, ValueError, OverflowError, TypeError) as error:
         raise Unauthenticated("invalid") from error
+    if not has_times(claims):
+        raise Unauthenticated("invalid")
     lifetime = claims["exp"] - claims["iat"]
     if not 0 < lifetime <= LONGEST.total_seconds():
         raise Unauthenticated("lifetime")

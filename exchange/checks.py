@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog import decisions, recognition
-from catalog.context import Caller, Catalogue
+from catalog.context import Catalogue
 from catalog.decisions import DecisionRequest
 from catalog.orders import OrderRequest
 from catalog.recognition import CheckRequest
@@ -108,12 +108,17 @@ class DecisionIn(BaseModel):
     summary="开单前询问可互认的既往结果 / ask before ordering",
     responses=answers(examples.CHECK) | refusals(400, 404, 422, 503),
 )
-def check(
+async def check(
     body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
 ) -> Json:
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
-    harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
-    return Json(deadline.run(lambda wanted: _check(catalogue, caller, body, wanted)))
+
+    def answer(wanted: recognition.StillWanted) -> dict[str, object]:
+        request = body.request(catalogue, caller.hospital_code)
+        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
+        return recognition.check(catalogue, caller, request, still_wanted=wanted)
+
+    return Json(await deadline.run(answer))
 
 
 @router.get(
@@ -141,12 +146,4 @@ def decide(
     """Record a decision once: the same Idempotency-Key with the same body gives the same answer."""
     return Json(
         decisions.decide(catalogue, caller, check_id, body.request(), idempotency_key=idempotency_key)
-    )
-
-
-def _check(
-    catalogue: Catalogue, caller: Caller, body: CheckIn, still_wanted: recognition.StillWanted
-) -> dict[str, object]:
-    return recognition.check(
-        catalogue, caller, body.request(catalogue, caller.hospital_code), still_wanted=still_wanted
     )

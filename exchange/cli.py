@@ -1,15 +1,16 @@
 """Commands of the HTTP side: serve, issue a token, ask before ordering."""
 
+import getpass
 import sys
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
 import typer
 import uvicorn
 
-from catalog import people, recognition
+from catalog import audit, people, recognition
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.db import ping, transaction
@@ -19,6 +20,7 @@ from catalog.orders import OrderRequest
 from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
+from catalog.scope import COURIER, acting_as
 from catalog.workplace import Workplace, keys_dir, open_workplace
 from exchange.app import create_app, described
 from exchange.connection import guarded
@@ -39,8 +41,9 @@ def api(
 
     例 / example:  huren api --data-dir var --http-port 8080
     """
-    settings = ExchangeSettings() if port is None else ExchangeSettings(http_port=port)
-    with open_workplace(data_dir, s3=True) as place, place.open_store(workers=16) as store:
+    given: dict[str, Any] = {"http_host": host, "http_port": port}
+    settings = ExchangeSettings(**{name: value for name, value in given.items() if value is not None})
+    with open_workplace(data_dir, s3=True, acting="api") as place, place.open_store(workers=16) as store:
         app = create_app(
             place.catalogue,
             open_token_key(keys_dir(place.data_dir) / "token.pem"),
@@ -51,7 +54,7 @@ def api(
         )
         outbound = settings.outbound()
         courier = Courier(
-            place.catalogue,
+            acting_as(place.catalogue, COURIER),
             outbound,
             open_webhook_key(keys_dir(place.data_dir)),
             public_url=settings.address,
@@ -59,7 +62,7 @@ def api(
         with delivering(courier, wanted=bool(outbound.hosts)):
             uvicorn.run(
                 app,
-                host=host or settings.http_host,
+                host=settings.http_host,
                 port=settings.http_port,
                 log_config=None,
                 access_log=False,
@@ -86,16 +89,25 @@ def token(
     minutes: Annotated[int, typer.Option(help="有效分钟 / minutes it is good for")] = 60,
     data_dir: DataDir = HERE,
 ) -> None:
-    """签发访问令牌。 Issue a bearer token signed by the local key.
+    """签发访问令牌,记入审计。 Issue a bearer token signed by the local key; audited.
 
     例 / example:  huren token --role doctor --hospital B --subject dr.li
     """
-    if hospital and role in HOSPITAL_ROLES:
-        with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-            hospital_by_code(session, hospital)
     key = open_token_key(keys_dir(data_dir.expanduser().resolve()) / "token.pem")
-    issued = key.issue(subject=subject, role=role, hospital=hospital, lifetime=timedelta(minutes=minutes))
+    jti, lifetime = uuid.uuid4().hex, timedelta(minutes=minutes)
+    issued = key.issue(subject=subject, role=role, hospital=hospital, lifetime=lifetime, jti=jti)
+    told: dict[str, Any] = {
+        "jti": jti,
+        "subject": subject,
+        "role": role,
+        "exp": int((datetime.now(UTC) + lifetime).timestamp()),
+    }
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        known = hospital_by_code(session, hospital) if hospital and role in HOSPITAL_ROLES else None
+        operator = Caller(f"{getpass.getuser()}@console", "operator")
+        audit.record(session, operator, "token.issue", hospital_id=known.id if known else None, **told)
     typer.echo(issued)
+    typer.echo(f"编号 jti {jti};提前收回 / to take it back: huren revoke --jti {jti}", err=True)
 
 
 def check(

@@ -55,6 +55,17 @@ def account_disable(name: Name, data_dir: DataDir = HERE) -> None:
     typer.echo(f"已停用 / disabled: {name}")
 
 
+@account.command("unlock")
+def account_unlock(name: Name, data_dir: DataDir = HERE) -> None:
+    """解除登录失败造成的锁定。 Let an account that failed sign-ins shut out try again at once.
+
+    例 / example:  huren account unlock operator.zhao
+    """
+    with open_workplace(data_dir) as place:
+        accounts.unlock(place.catalogue, _operator(), name)
+    typer.echo(f"已解锁 / unlocked: {name}")
+
+
 @account.command("list")
 def account_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
     """列出账号。 List the accounts.

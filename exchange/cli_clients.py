@@ -17,7 +17,7 @@ from catalog.workplace import keys_dir, open_workplace
 from exchange.clients import registration
 from exchange.jose import BadToken, read_unverified
 from exchange.jwk import registered_keys
-from exchange.tokens import open_token_key
+from exchange.tokens import LONGEST, open_token_key
 
 client = typer.Typer(no_args_is_help=True, help="以私钥换取令牌的系统 / systems that get tokens with a key")
 KeysFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="公钥 JWK Set 文件 / public keys")]
@@ -83,11 +83,19 @@ def client_enable(client_id: ClientId, data_dir: DataDir = HERE) -> None:
         show([_row(clients.set_active(place.catalogue, _operator(), client_id, active=True))], as_json=False)
 
 
-def revoke(data_dir: DataDir = HERE) -> None:
-    """收回一个令牌(从标准输入读取)。 Take a token back before its time; it is read from stdin.
+def revoke(
+    jti: Annotated[str, typer.Option(help="令牌编号 / its number, where the token is not at hand")] = "",
+    data_dir: DataDir = HERE,
+) -> None:
+    """收回一个令牌(从标准输入读取,或以 --jti 指明)。 Take a token back before its time: from stdin, or by its jti.
 
     例 / example:  huren revoke < token.txt
     """
+    if jti:
+        with open_workplace(data_dir) as place:
+            revocations.revoke(place.catalogue, _operator(), jti, datetime.now(UTC) + LONGEST)
+        typer.echo(f"已收回 / revoked: {jti}")
+        return
     token = sys.stdin.readline().strip()
     key = open_token_key(keys_dir(data_dir.expanduser().resolve()) / "token.pem")
     try:

@@ -79,7 +79,10 @@ def peer_stop(
     facility: Annotated[str, typer.Argument(help="发送机构 MSH-4 / sending facility")] = "",
     data_dir: DataDir = HERE,
 ) -> None:
-    """停用发送方。 Take no more messages of a sender."""
+    """停用发送方。 Take no more messages of a sender.
+
+    例 / example:  huren hl7 peer stop LIS A_HOSPITAL
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         hl7_peers.stop(session, application, facility)
     typer.echo(f"已停用 / stopped: {application}")
@@ -87,7 +90,10 @@ def peer_stop(
 
 @peer.command("list")
 def peer_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出发送方。 List the senders."""
+    """列出发送方。 List the senders.
+
+    例 / example:  huren hl7 peer list
+    """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         rows = hl7_peers.listed(session)
     show(rows, as_json=json)

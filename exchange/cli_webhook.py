@@ -38,14 +38,20 @@ def webhook_add(
 
 @webhook.command("list")
 def webhook_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """列出通知地址及投递情况。 List webhooks and how their deliveries stand."""
+    """列出通知地址及投递情况。 List webhooks and how their deliveries stand.
+
+    例 / example:  huren webhook list
+    """
     with open_workplace(data_dir) as place:
         show(webhooks.listed(place.catalogue), as_json=json)
 
 
 @webhook.command("remove")
 def webhook_remove(webhook_id: WebhookId, data_dir: DataDir = HERE) -> None:
-    """停用通知地址。 Tell an address nothing more."""
+    """停用通知地址。 Tell an address nothing more.
+
+    例 / example:  huren webhook remove 1
+    """
     with open_workplace(data_dir) as place:
         webhooks.remove(place.catalogue, _operator(), webhook_id)
     typer.echo("已停用 / removed")
@@ -53,7 +59,10 @@ def webhook_remove(webhook_id: WebhookId, data_dir: DataDir = HERE) -> None:
 
 @webhook.command("retry")
 def webhook_retry(webhook_id: WebhookId, data_dir: DataDir = HERE) -> None:
-    """重新投递已放弃的通知。 Queue again what was given up."""
+    """重新投递已放弃的通知。 Queue again what was given up.
+
+    例 / example:  huren webhook retry 1
+    """
     with open_workplace(data_dir) as place:
         found = webhooks.retry(place.catalogue, _operator(), webhook_id)
     typer.echo(f"待投递 / queued: {found['queued']}")
@@ -61,7 +70,10 @@ def webhook_retry(webhook_id: WebhookId, data_dir: DataDir = HERE) -> None:
 
 @webhook.command("deliver")
 def webhook_deliver(data_dir: DataDir = HERE) -> None:
-    """立即投递到期的通知一轮;`huren api` 运行时会自动投递。 Deliver what is due, once; `huren api` does so all the time."""
+    """立即投递到期的通知一轮;`huren api` 运行时会自动投递。 Deliver what is due, once; `huren api` does so all the time.
+
+    例 / example:  huren webhook deliver
+    """
     with open_workplace(data_dir) as place:
         settings = ExchangeSettings()
         key = open_webhook_key(keys_dir(place.data_dir))
@@ -71,5 +83,8 @@ def webhook_deliver(data_dir: DataDir = HERE) -> None:
 
 @webhook.command("key")
 def webhook_key(data_dir: DataDir = HERE) -> None:
-    """打印接收方验签用的公钥。 Print the public key with which receivers verify signatures (Standard Webhooks)."""
+    """打印接收方验签用的公钥。 Print the public key with which receivers verify signatures (Standard Webhooks).
+
+    例 / example:  huren webhook key > webhook.pub
+    """
     typer.echo(public_text(open_webhook_key(keys_dir(data_dir.expanduser().resolve()))))

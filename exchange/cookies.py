@@ -2,6 +2,7 @@
 
 import hmac
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -9,6 +10,7 @@ from fastapi.responses import Response
 from catalog import sessions
 from catalog.context import Catalogue
 from catalog.errors import NotAllowed
+from catalog.scope import GATE, acting_as
 from catalog.sessions import SignedIn
 from catalog.settings import is_loopback
 from exchange.problems import Unauthenticated
@@ -34,7 +36,7 @@ def signed_in(request: Request, cookie: str) -> SignedIn:
     Raises Unauthenticated where it has ended, NotAllowed (`csrf`) where something is to change and the request
     does not carry the session's CSRF token.
     """
-    catalogue: Catalogue = request.app.state.catalogue
+    catalogue: Catalogue = acting_as(request.app.state.catalogue, GATE)
     settings: ExchangeSettings = request.app.state.settings
     found = sessions.find(catalogue, cookie, totp_required=settings.totp_required)
     if found is None:
@@ -73,7 +75,10 @@ def drop(request: Request, answer: Response) -> None:
 
 
 def _is_plain(request: Request) -> bool:
-    return request.url.scheme == "http" and is_loopback(request.url.hostname or "")
+    """Say whether browsers reach us without TLS, on this machine: as configured, for anybody may name any Host."""
+    settings: ExchangeSettings = request.app.state.settings
+    parts = urlsplit(settings.address)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def _name(request: Request) -> str:

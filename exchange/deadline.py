@@ -1,8 +1,9 @@
 """Work with a deadline: a caller at the ordering screen is answered in time whatever the stores do."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from catalog.db import database_down
@@ -22,14 +23,16 @@ class Deadline:
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="deadline")
 
-    def run(self, work: Callable[[StillWanted], T]) -> T:
+    async def run(self, work: Callable[[StillWanted], T]) -> T:
         """Return the result of `work`. Raises DatabaseDown when the time is up."""
         expires = time.monotonic() + self._seconds
-        future: Future[T] = self._pool.submit(work, lambda: time.monotonic() < expires)
+        doing = asyncio.get_running_loop().run_in_executor(
+            self._pool, work, lambda: time.monotonic() < expires
+        )
         try:
-            return future.result(self._seconds)
+            async with asyncio.timeout(self._seconds):
+                return await doing
         except TimeoutError as error:
-            future.cancel()
             raise database_down() from error
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from exchange.auth import ACCESS, PUBLIC, Rule
 from exchange.cookies import COOKIE
-from exchange.outcomes import FHIR_JSON
+from exchange.outcomes import FHIR_JSON, issue_of_problem, operation_outcome
 
 PROBLEM_JSON: Final = "application/problem+json"
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -18,6 +18,7 @@ _WORDS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthenticated", "须有有效的访问令牌或会话 / a valid token or session is required"),
     403: ("role_not_allowed", "角色或授权范围不符 / not for this role or scope"),
     404: ("not_found", "没有,或不可见 / there is none, or it is not yours to see"),
+    406: ("format_not_supported", "不能以所要的格式回答 / there is no answer in the form asked for"),
     409: ("conflict", "与已有事实矛盾 / it contradicts what already stands"),
     410: ("expired", "已过期限 / it was possible earlier"),
     412: ("precondition_failed", "前提不成立 / the condition does not hold"),
@@ -96,10 +97,7 @@ def _error(status: int, *, fhir: bool) -> dict[str, Any]:
     code, words = _WORDS[status]
     zh, _, en = words.partition(" / ")
     if fhir:
-        shown = {
-            "resourceType": "OperationOutcome",
-            "issue": [{"severity": "error", "details": {"text": words}}],
-        }
+        shown = operation_outcome([issue_of_problem(status, code, zh, en)])
         return {
             "description": words,
             "content": {FHIR_JSON: {"schema": {"type": "object"}, "example": shown}},

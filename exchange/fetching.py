@@ -4,7 +4,7 @@ import http.client
 import time
 from contextlib import closing
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import orjson
 
@@ -45,7 +45,8 @@ def fetch_json(url: str) -> Any:
     parts = urlsplit(url)
     connection = _connection(parts)
     try:
-        connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        connection.request("GET", target, headers={"Accept": "application/json"})
         with closing(connection.getresponse()) as answer:
             if answer.status != http.client.OK:  # a redirect too: only the configured address is asked
                 raise FetchFailed(f"status {answer.status}")

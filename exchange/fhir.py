@@ -1,4 +1,4 @@
-"""FHIR R4: reports come in as a Bundle or one by one, and go out to whom a check has shown them."""
+"""FHIR R4: patients and reports come in as a Bundle or one by one."""
 
 import json
 from collections.abc import Callable
@@ -6,19 +6,16 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
-from catalog import report_views
 from exchange import fhir_examples
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, StoreOf, StoreThreadsOf
 from exchange.fhir_bundles import Desk, take_bundle, take_report
-from exchange.fhir_writing import diagnostic_report
 from exchange.outcomes import FHIR_JSON, Refused, operation_outcome, outcome, refusal
 
 router = APIRouter(tags=["fhir"])
-ReportId = Annotated[int, Path(ge=1, le=1 << 62)]
 
 
 class FhirAnswer(Response):
@@ -35,7 +32,7 @@ async def raw_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(raw_body)]
 
 
-def _documented(example: dict[str, Any]) -> dict[str, Any]:
+def documented(example: dict[str, Any]) -> dict[str, Any]:
     """Say in OpenAPI what the body is: FHIR JSON is read here and not by the framework, for its own errors."""
     content = {FHIR_JSON: {"schema": {"type": "object"}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
@@ -45,7 +42,7 @@ def _documented(example: dict[str, Any]) -> dict[str, Any]:
     "/fhir",
     response_class=FhirAnswer,
     summary="提交 transaction 或 batch / a transaction or a batch",
-    openapi_extra=_documented(fhir_examples.BUNDLE),
+    openapi_extra=documented(fhir_examples.BUNDLE),
     responses=fhir_examples.answers({200: fhir_examples.BUNDLE_TAKEN, 400: fhir_examples.REFUSED}),
 )
 async def post_bundle(
@@ -53,7 +50,7 @@ async def post_bundle(
 ) -> Response:
     """Take patients and reports: a transaction as a whole or not at all, a batch entry by entry."""
     desk = Desk(catalogue, store, caller)
-    return await threads.run(lambda: _answered(lambda: (200, take_bundle(desk, _json(body)))))
+    return await threads.run(lambda: _answered(lambda: (200, take_bundle(desk, read_json(body)))))
 
 
 @router.post(
@@ -61,7 +58,7 @@ async def post_bundle(
     response_class=FhirAnswer,
     summary="提交一份报告 / one report with what it contains",
     status_code=201,
-    openapi_extra=_documented(fhir_examples.REPORT),
+    openapi_extra=documented(fhir_examples.REPORT),
     responses=fhir_examples.answers(
         {201: fhir_examples.REPORT_TAKEN, 200: fhir_examples.REPORT_TAKEN, 400: fhir_examples.REFUSED}
     ),
@@ -78,21 +75,10 @@ async def post_report(
     desk = Desk(catalogue, store, caller)
 
     def take() -> tuple[int, dict[str, Any]]:
-        status, answer = take_report(desk, _json(body), if_none_exist)
+        status, answer = take_report(desk, read_json(body), if_none_exist)
         return status, {"location": answer["location"]}
 
     return await threads.run(lambda: _answered(take))
-
-
-@router.get(
-    "/fhir/DiagnosticReport/{report_id}",
-    response_class=FhirAnswer,
-    summary="一份报告 / a report that a check has shown",
-    responses=fhir_examples.answers({200: fhir_examples.REPORT_SHOWN, 404: fhir_examples.NO_REPORT}),
-)
-def get_report(report_id: ReportId, caller: CallerOf, catalogue: CatalogueOf) -> Response:
-    """Return the version that stands, to a hospital that was shown it; audited."""
-    return _fhir(200, diagnostic_report(report_views.read(catalogue, caller, report_id)))
 
 
 def _answered(take: Callable[[], tuple[int, dict[str, Any]]]) -> Response:
@@ -116,7 +102,7 @@ def _fhir(status: int, content: dict[str, Any], location: str = "") -> Response:
     return FhirAnswer(orjson.dumps(content), status, headers)
 
 
-def _json(body: bytes) -> Any:
+def read_json(body: bytes) -> Any:
     """Read JSON with its decimals as written (R4 §2.24.0.1). Raises Refused."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_no_number)

@@ -4,6 +4,7 @@ A patient stands there by the catalogue's own number only: no document number, n
 """
 
 import base64
+import re
 from typing import Any, Final
 
 import orjson
@@ -31,6 +32,7 @@ _INTERACTIONS: Final[dict[Pattern, tuple[str, str]]] = {
     "Update": ("update", "update"),
     "Delete": ("delete", "delete"),
 }
+_NOT_IN_A_STRING: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|[^\S \t\r\n]")
 _SOURCE: Final = ("110153", "Source Role ID")
 _DESTINATION: Final = ("110152", "Destination Role ID")
 _ITSELF: Final = {"identifier": {"system": _SYSTEM, "value": "huren"}, "display": "Huren 互认"}
@@ -74,11 +76,12 @@ def _interaction(kind: Kind) -> list[dict[str, str]]:
 def _agents(told: Told, kind: Kind) -> list[dict[str, Any]]:
     """User, client and server; who reads is the destination, who asks or writes the source (BALP §3:5.7)."""
     client, server = (_DESTINATION, _SOURCE) if kind.pattern == "Read" else (_SOURCE, _DESTINATION)
+    caller = _text(told.entry.caller)
     user = {
         "type": {"coding": [_coding(_PARTICIPATION, "IRCP", "information recipient")]},
         "role": [{"coding": [_coding("urn:huren:role", told.entry.role)]}],
-        "who": {"identifier": {"system": CALLER, "value": told.entry.caller}},
-        "name": told.entry.caller,
+        "who": {"identifier": {"system": CALLER, "value": caller}},
+        "name": caller,
         "requestor": True,
     }
     asking = (
@@ -123,12 +126,12 @@ def _objects(told: Told, kind: Kind) -> list[dict[str, Any]]:
         ]
     name, value = object_of(told)
     entity: dict[str, Any] = {
-        "what": {"identifier": {"system": _OBJECT + name, "value": value}},
+        "what": {"identifier": {"system": _OBJECT + name, "value": _text(value)}},
         "type": _coding(_ENTITY, "2", "System Object"),
         "role": _coding(_ROLE, "4", "Domain Resource"),
     }
     if detail:
-        entity["detail"] = [{"type": key, "valueString": _text(detail[key])} for key in sorted(detail)]
+        entity["detail"] = [{"type": _text(key), "valueString": _text(detail[key])} for key in sorted(detail)]
     return [entity]
 
 
@@ -147,7 +150,9 @@ def object_of(told: Told) -> tuple[str, str]:
 
 
 def _text(value: Any) -> str:
-    return (value if isinstance(value, str) else orjson.dumps(value).decode()) or "—"
+    """Return a value as a FHIR string, which is never empty and has no controls or odd blanks (R4 §2.24.0.1)."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return _NOT_IN_A_STRING.sub(" ", text) or "—"
 
 
 def _role_id(role: tuple[str, str]) -> dict[str, Any]:

@@ -1,12 +1,8 @@
 """FHIR R4 search and read of AuditEvent, for auditors; a patient's number is asked for by POST only."""
 
-import base64
-import binascii
-import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Request
@@ -16,21 +12,19 @@ from catalog import audit
 from catalog.audit_reading import Criteria, find, get
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
-from catalog.errors import IntegrityFault, NotFound
-from catalog.rules import HOSPITAL_ZONE
+from catalog.errors import NotFound
 from exchange import fhir_examples
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.fhir import FhirAnswer
+from exchange.fhir_asking import bad_parameter, form_of
 from exchange.fhir_audit import CALLER, PERSON, audit_event
-from exchange.fhir_types import moment
-from exchange.outcomes import Refused, outcome, refusal
+from exchange.fhir_dates import Span, span_of
+from exchange.fhir_paging import opened, sealed
+from exchange.outcomes import refusal
 
 router = APIRouter(tags=["fhir"])
 _PATIENT: Final = frozenset({"patient", "patient:identifier", "patient.identifier", "entity"})
-_DATE: Final = re.compile(
-    r"(eq|ge|gt|le|lt)?(\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d))?)?)?)"
-)
 _MOST: Final = 500
 _USUAL: Final = 50
 _SORTS: Final = ("-date",)
@@ -38,12 +32,6 @@ _FORM: Final = "application/x-www-form-urlencoded"
 Parameters = list[tuple[str, str]]
 
 _ANSWERS: Final = fhir_examples.answers({200: fhir_examples.AUDIT_FOUND, 400: fhir_examples.BAD_COUNT})
-
-
-async def form_of(request: Request) -> Parameters:
-    """Return the parameters of a form in the body."""
-    body = await request.body()
-    return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
 
 
 Form = Annotated[Parameters, Depends(form_of)]
@@ -56,18 +44,19 @@ Form = Annotated[Parameters, Depends(form_of)]
     responses=_ANSWERS,
 )
 def search(request: Request, caller: CallerOf, catalogue: CatalogueOf) -> Response:
-    """Return records newest first, by date, agent-name or agent:identifier; `next` goes on. Audited itself."""
+    """Return records newest first, by date, agent-name or agent:identifier; `next` goes on. Audited itself.
+
+    A hospital's own reviewer finds what his hospital's people did.
+    """
     given = request.query_params.multi_items()
     if any(name in _PATIENT for name, _ in given):
-        return _refused(
-            refusal(
-                "invalid",
-                "patient_in_url",
-                "",
-                "患者标识不得出现在网址中,请用 POST _search",
-                "A patient's identifier must not stand in a URL; use POST _search",
-                status=400,
-            )
+        raise refusal(
+            "invalid",
+            "patient_in_url",
+            "",
+            "患者标识不得出现在网址中,请用 POST _search",
+            "A patient's identifier must not stand in a URL; use POST _search",
+            status=400,
         )
     return _search(request, caller, catalogue, given)
 
@@ -93,9 +82,9 @@ def search_by_post(request: Request, caller: CallerOf, catalogue: CatalogueOf, f
 def read(
     record_id: Annotated[int, Path(ge=1, le=2**63 - 1)], caller: CallerOf, catalogue: CatalogueOf
 ) -> Response:
-    """Return one record; audited itself."""
+    """Return one record, to a hospital's own reviewer only one of his hospital; audited itself."""
     with transaction(catalogue.engine) as session:
-        told = get(session, record_id)
+        told = get(session, record_id, caller.hospital_code)
         if told is None:
             raise NotFound("没有该记录", "No such record", code="unknown_record")
         audit.record(session, caller, "audit.read", record_id=record_id)
@@ -103,10 +92,8 @@ def read(
 
 
 def _search(request: Request, caller: Caller, catalogue: Catalogue, given: Parameters) -> Response:
-    try:
-        criteria, count = _criteria(catalogue, given)
-    except Refused as refused:
-        return _refused(refused)
+    criteria, count = _criteria(catalogue, given)
+    criteria = replace(criteria, hospital_code=caller.hospital_code)  # whoever's page is gone on with
     with transaction(catalogue.engine) as session:
         found = find(session, criteria, count + 1)
         page = found[:count]
@@ -117,7 +104,9 @@ def _search(request: Request, caller: Caller, catalogue: Catalogue, given: Param
     links = [{"relation": "self", "url": base}]
     if len(found) > count:
         following = replace(criteria, before_id=page[-1].entry.id)
-        links.append({"relation": "next", "url": f"{base}?_page={_page(catalogue, following, count)}"})
+        links.append(
+            {"relation": "next", "url": f"{base}?_page={sealed(catalogue, 'AuditEvent', [following, count])}"}
+        )
     entries = [
         {
             "fullUrl": f"{base}/{told.entry.id}",
@@ -151,90 +140,44 @@ def _criteria(catalogue: Catalogue, given: Parameters) -> tuple[Criteria, int]:
         elif name in ("patient:identifier", "patient.identifier"):
             criteria = replace(criteria, person_id=_person(_token(value, PERSON, name), name))
         elif not (name == "_sort" and value in _SORTS):
-            raise _bad(name)
+            raise bad_parameter(name)
     return criteria, count
 
 
 def _count(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not int(value[:9]) > 0 or len(value) > 9:
-        raise _bad("_count")
+        raise bad_parameter("_count")
     return min(int(value), _MOST)
 
 
 def _within(criteria: Criteria, value: str) -> Criteria:
-    found = _DATE.fullmatch(value)
     try:
-        if not found:
-            raise _bad("date")
-        first, end = _span(found[2])
-    except (ValueError, OverflowError):
-        raise _bad("date") from None
-    prefix = found[1] or "eq"
-    since = {"eq": first, "ge": first, "gt": end}.get(prefix)
-    until = {"eq": end, "le": end, "lt": first}.get(prefix)
-    return replace(
-        criteria,
-        since=max(filter(None, (since, criteria.since)), default=None),
-        until=min(filter(None, (until, criteria.until)), default=None),
-    )
-
-
-def _span(text: str) -> tuple[datetime, datetime]:
-    """Return the first moment a date or instant means, and the first after it."""
-    first = moment(text)
-    if "T" in text:
-        return first, first + (timedelta(microseconds=1) if "." in text else timedelta(seconds=1))
-    if len(text) == 10:
-        return first, first + timedelta(days=1)
-    local = first.astimezone(HOSPITAL_ZONE)
-    if len(text) == 7:
-        return first, local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1)
-    return first, local.replace(year=local.year + 1)
+        span = Span(criteria.since, criteria.until).narrowed(span_of(value))
+    except ValueError:
+        raise bad_parameter("date") from None
+    return replace(criteria, since=span.since, until=span.until)
 
 
 def _token(value: str, system: str, name: str) -> str:
     given, bar, code = value.rpartition("|")
     if (bar and given != system) or not code:
-        raise _bad(name)
+        raise bad_parameter(name)
     return code
 
 
 def _person(code: str, name: str) -> int:
     if not code.isascii() or not code.isdigit() or len(code) > 18:
-        raise _bad(name)
+        raise bad_parameter(name)
     return int(code)
-
-
-def _page(catalogue: Catalogue, criteria: Criteria, count: int) -> str:
-    """Return the rest of a search as a word that says nothing: it may stand in a URL even for a patient's."""
-    sealed = catalogue.vault.seal("page", orjson.dumps([criteria, count]).decode())
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def _opened(catalogue: Catalogue, word: str) -> tuple[Criteria, int]:
     try:
-        sealed = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
-        values, count = orjson.loads(catalogue.vault.open("page", sealed))
-    except (binascii.Error, ValueError, IntegrityFault):
-        raise _bad("_page") from None
+        values, count = opened(catalogue, "AuditEvent", word)
+    except ValueError:
+        raise bad_parameter("_page") from None
     times = {name: values[name] and datetime.fromisoformat(values[name]) for name in ("since", "until")}
     return Criteria(**(values | times)), count
-
-
-def _bad(name: str) -> Refused:
-    known = name if re.fullmatch(r"[A-Za-z_:.-]{1,40}", name) else ""
-    return refusal(
-        "invalid",
-        "bad_parameter",
-        "",
-        f"查询参数不支持或取值有误:{known}",
-        f"A search parameter is not supported, or its value is wrong: {known}",
-        status=400,
-    )
-
-
-def _refused(refused: Refused) -> Response:
-    return outcome(refused.status, refused.issues)
 
 
 def _fhir(content: dict[str, Any]) -> Response:

@@ -90,39 +90,6 @@ REPORT_TAKEN: Final[dict[str, Any]] = {
         {"severity": "information", "code": "informational", "details": {"text": "已接收 / taken"}},
     ],
 }
-REPORT_SHOWN: Final[dict[str, Any]] = {
-    "resourceType": "DiagnosticReport",
-    "id": "7",
-    "meta": {"versionId": "1", "lastUpdated": "2026-06-30T12:05:00+08:00"},
-    "status": "final",
-    "category": [
-        {
-            "coding": [
-                {
-                    "system": "http://terminology.hl7.org/CodeSystem/v2-0074",
-                    "code": "LAB",
-                    "display": "Laboratory",
-                }
-            ]
-        }
-    ],
-    "code": {"text": "电解质"},
-    "issued": "2026-06-30T12:00:00+08:00",
-    "performer": [{"display": "甲医院"}],
-    "contained": [
-        {
-            "resourceType": "Observation",
-            "id": "o1",
-            "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "2823-3"}], "text": "钾"},
-            "effectiveDateTime": "2026-06-30T08:00:00+08:00",
-            "valueQuantity": {"value": 4.1, "unit": "mmol/L"},
-            "referenceRange": [{"text": "3.5-5.3"}],
-            "method": {"text": "离子选择电极法"},
-        }
-    ],
-    "result": [{"reference": "#o1"}],
-}
 REFUSED: Final = operation_outcome(
     [
         Issue(
@@ -134,7 +101,6 @@ REFUSED: Final = operation_outcome(
         )
     ]
 )
-NO_REPORT: Final = operation_outcome([Issue("not-found", "unknown_report", "没有该报告", "No such report")])
 AUDIT_EVENT: Final = audit_event(
     Told(
         Entry(

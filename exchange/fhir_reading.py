@@ -21,9 +21,9 @@ from exchange.outcomes import Issue, Refused, refusal
 _Kind = TypeVar("_Kind", bound=fhir.Element)
 
 # http://terminology.hl7.org/CodeSystem/v2-0203 → WS 364 CV02.01.101; or the document type itself as a system.
-_DOCUMENT_TYPES: Final = {"NI": "01", "NNCHN": "01", "PPN": "03", "MI": "04", "DL": "05", "BCT": "93"}
+DOCUMENT_TYPES: Final = {"NI": "01", "NNCHN": "01", "PPN": "03", "MI": "04", "DL": "05", "BCT": "93"}
 ID_TYPE_SYSTEM: Final = "urn:huren:id-type:"
-_HOSPITAL_TYPES: Final = ("MR", "PI", "PT")
+HOSPITAL_TYPES: Final = ("MR", "PI", "PT")
 _ACCESSION: Final = "ACSN"
 _DICOM_UID: Final = "urn:dicom:uid"
 _LABORATORY: Final = frozenset(("LAB", "CH", "HM", "MB", "IMM", "BLB", "SR", "TX", "URN", "LP29693-6"))
@@ -97,7 +97,7 @@ def read_patient(resource: Any, place: Place) -> PatientFacts:
         if id_type:
             at = f"{place.path}.identifier[{number}].value"
             document = _document(id_type, identifier.value, place, at)
-        elif not patient_id and (identifier.type is None or identifier.is_of(*_HOSPITAL_TYPES)):
+        elif not patient_id and (identifier.type is None or identifier.is_of(*HOSPITAL_TYPES)):
             patient_id = identifier.value
     if not patient_id and document is None:
         raise refusal(
@@ -175,7 +175,7 @@ def _document_type(identifier: fhir.Identifier) -> str:
     if system.startswith(ID_TYPE_SYSTEM):
         return system.removeprefix(ID_TYPE_SYSTEM)
     codes = identifier.type.codes() if identifier.type else []
-    return next((_DOCUMENT_TYPES[code] for code in codes if code in _DOCUMENT_TYPES), "")
+    return next((DOCUMENT_TYPES[code] for code in codes if code in DOCUMENT_TYPES), "")
 
 
 def _document(id_type: str, value: str, place: Place, expression: str) -> Document:

@@ -7,9 +7,13 @@ from typing import Any, Final
 from catalog.report_records import LABEL_ZH, LOINC
 
 _CATEGORY: Final = {"imaging": ("RAD", "Radiology"), "laboratory": ("LAB", "Laboratory")}
+_KIND: Final = {
+    "imaging": ("18748-4", "Diagnostic imaging study"),
+    "laboratory": ("11502-2", "Laboratory report"),
+}
 _V2_0074: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
 _INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
-_LOCAL: Final = "urn:huren:local-code:"
+LOCAL_CODE: Final = "urn:huren:local-code:"
 
 
 def diagnostic_report(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,16 +21,20 @@ def diagnostic_report(read: Mapping[str, Any]) -> dict[str, Any]:
     version = next(each for each in read["versions"] if each["version"] == read["standing_version"])
     code, display = _CATEGORY[read["category"]]
     observations = [
-        _observation(number, value, read["hospital"]["code"])
+        {"resourceType": "Observation", "id": f"o{number}", **value_of(value, read["hospital"]["code"])}
         for number, value in enumerate(version["values"], 1)
     ]
+    kind, kind_display = _KIND[read["category"]]
     resource: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "id": read["report_id"],
         "meta": {"versionId": str(version["version"]), "lastUpdated": version["received_at"]},
         "status": version["status"],
         "category": [{"coding": [{"system": _V2_0074, "code": code, "display": display}]}],
-        "code": {"text": version["title"] or display},
+        "code": {
+            "coding": [{"system": LOINC, "code": kind, "display": kind_display}],
+            "text": version["title"] or display,
+        },
         "issued": version["reported_at"],
         "performer": [{"display": read["hospital"]["name"]}],
     }
@@ -51,15 +59,14 @@ def _form(attachment: Mapping[str, Any]) -> dict[str, Any]:
     return form | ({"title": attachment["title"]} if attachment["title"] else {})
 
 
-def _observation(number: int, value: Mapping[str, Any], hospital: str) -> dict[str, Any]:
+def value_of(value: Mapping[str, Any], hospital: str) -> dict[str, Any]:
+    """Return the elements of an Observation that a laboratory value of a hospital gives it."""
     coding = [{"system": LOINC, "code": code} for code in value["loinc_codes"]]
-    coding += [{"system": _LOCAL + hospital, "code": code} for code in value["local_codes"]]
-    code: dict[str, Any] = {"coding": coding}
+    coding += [{"system": LOCAL_CODE + hospital, "code": code} for code in value["local_codes"]]
+    code: dict[str, Any] = {"coding": coding} if coding else {}
     if value["name"]:
         code["text"] = value["name"]
     resource = {
-        "resourceType": "Observation",
-        "id": f"o{number}",
         "status": value["status"] if value["status"] != "partial" else "preliminary",
         "code": code,
         "effectiveDateTime": value["observed_at"],

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import history
-from catalog.context import Caller, Catalogue
+from catalog.context import Catalogue
 from catalog.history import SearchRequest
 from catalog.recognition import StillWanted
 from exchange import examples
@@ -83,16 +83,14 @@ class SearchIn(BaseModel):
     summary="按诊疗目的查阅可互认的既往结果 / look through recognisable results for a purpose",
     responses=answers(_EXAMPLE) | refusals(400, 404, 422, 503),
 )
-def search_results(
+async def search_results(
     body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
 ) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
-    harvest.take(catalogue, caller, body.patient.id_type, body.patient.id_number)
-    return Json(deadline.run(lambda wanted: _search(catalogue, caller, body, wanted)))
 
+    def answer(wanted: StillWanted) -> dict[str, Any]:
+        request = body.request(catalogue, caller.hospital_code)
+        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
+        return history.search(catalogue, caller, request, still_wanted=wanted)
 
-def _search(
-    catalogue: Catalogue, caller: Caller, body: SearchIn, still_wanted: StillWanted
-) -> dict[str, Any]:
-    request = body.request(catalogue, caller.hospital_code)
-    return history.search(catalogue, caller, request, still_wanted=still_wanted)
+    return Json(await deadline.run(answer))

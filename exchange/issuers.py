@@ -9,7 +9,9 @@
     [issuer.roles]                    # the first that a token has counts
     physician = "doctor"
 
-Only the configured address is asked, never one that a token names.
+Only the configured address is asked, never one that a token names. With `hospital_claim`, a token whose claim says no
+hospital of the list is refused, whatever its role. Keys older than `renew_seconds` are renewed before they count; while
+the provider is out of reach the last ones are trusted for an hour, so that its outage is not ours.
 """
 
 import threading
@@ -34,7 +36,8 @@ from exchange.tokens import HOSPITAL_ROLES, Verified
 _KINDS: Final = ("", "jwt", "at+jwt")  # RFC 9068; an ID token has no typ or JWT
 _REQUIRED: Final = ("iss", "aud", "sub", "exp", "iat")
 _WAIT_SECONDS: Final = 0.03  # a token whose key is not known yet is refused rather than kept waiting
-_FORGET_SECONDS: Final = 3600.0  # keys that could not be renewed for so long are trusted no more
+_RENEW_SECONDS: Final = 0.25  # while the provider is asked whether a key still counts
+_FORGET_SECONDS: Final = 3600.0  # while the provider is out: keys not renewed for so long are trusted no more
 Role = Literal["hospital_system", "doctor", "curator", "regulator", "auditor", "operator"]
 
 
@@ -70,7 +73,9 @@ class IssuerRule(BaseModel):
         if not isinstance(subject, str) or not 0 < len(subject) <= 128 or not subject.isprintable():
             raise BadToken
         role, hospital = self._role(claims), self._hospital(claims)
-        if role in HOSPITAL_ROLES and not hospital:
+        if not hospital and (
+            role in HOSPITAL_ROLES or self.hospital_claim
+        ):  # else an auditor of the whole city
             raise BadToken("no_hospital")
         every = frozenset({EVERY_SCOPE})
         scopes = frozenset(_words(_at(claims, self.scope_claim))) - every if self.scope_claim else every
@@ -127,17 +132,22 @@ class Issuer:
             return self._fetching
 
     def _key(self, key_id: str, algorithm: str) -> Any:
-        age = time.monotonic() - self._fetched_at
-        key = self._keys.get((key_id, algorithm)) if age < _FORGET_SECONDS else None
-        if key is None or age > self.rule.renew_seconds:
+        key = self._kept(key_id, algorithm)
+        if key is None or self._age() > self.rule.renew_seconds:
             fetching = self.renew()
-            if key is None and fetching is not None:
+            if fetching is not None:
                 with suppress(FetchFailed, FutureTimeout):
-                    fetching.result(_WAIT_SECONDS)
-                key = self._keys.get((key_id, algorithm))
+                    fetching.result(_WAIT_SECONDS if key is None else _RENEW_SECONDS)
+            key = self._kept(key_id, algorithm)
         if key is None:
             raise BadToken("unknown_key")
         return key
+
+    def _kept(self, key_id: str, algorithm: str) -> Any:
+        return self._keys.get((key_id, algorithm)) if self._age() < _FORGET_SECONDS else None
+
+    def _age(self) -> float:
+        return time.monotonic() - self._fetched_at
 
     def _fetch(self) -> None:
         url = self.rule.jwks_url or self._discovered()
@@ -195,6 +205,17 @@ def read_issuers(file: Path) -> list[IssuerRule]:
             f"The file of identity providers is not valid: {error}",
             field="issuers",
         ) from error
+
+
+def refuse_doubles(rules: Iterable[IssuerRule]) -> None:
+    """Raise InvalidInput where two providers have one address, or one name: which speaks would be chance."""
+    rules = list(rules)
+    if len({rule.url for rule in rules}) < len(rules) or len({rule.name for rule in rules}) < len(rules):
+        raise InvalidInput(
+            "两个身份提供方的 url 或 name 相同",
+            "Two identity providers have one url or one name",
+            field="issuers",
+        )
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:

@@ -15,7 +15,7 @@ from catalog.scoring import read_labelled_bytes, score
 from catalog.spreadsheet import read_sheet
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, HospitalCode
 from exchange.examples import answers
 
 router = APIRouter(tags=["lists"])
@@ -182,7 +182,7 @@ def import_list(
         }
     ),
 )
-def local_codes(caller: CallerOf, catalogue: CatalogueOf, code: Annotated[str, Path(max_length=32)]) -> Json:
+def local_codes(caller: CallerOf, catalogue: CatalogueOf, code: HospitalCode) -> Json:
     """Return a hospital's codes; an empty item says that none fits."""
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, code)
@@ -198,9 +198,7 @@ def local_codes(caller: CallerOf, catalogue: CatalogueOf, code: Annotated[str, P
     ),
     responses=answers({"codes": 2}),
 )
-def import_local_codes(
-    body: FileBody, caller: CallerOf, catalogue: CatalogueOf, code: Annotated[str, Path(max_length=32)]
-) -> Json:
+def import_local_codes(body: FileBody, caller: CallerOf, catalogue: CatalogueOf, code: HospitalCode) -> Json:
     """Take a table whole, or refuse it with every fault by line; NONE as item: on no list."""
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, code)

@@ -10,7 +10,7 @@ from catalog import notices, withdrawals
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, HospitalCode
 from exchange.examples import answers
 from exchange.refusals import refusals
 
@@ -51,7 +51,7 @@ def restore_study(body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> 
     summary="代机构撤回检查 / withdraw a hospital's study for it",
     responses=answers({"withdrawn": True, "notices": 1}),
 )
-def withdraw_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def withdraw_for(code: HospitalCode, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Withdraw a study that this hospital sent, as it could itself; the audit names the curator."""
     acting = replace(caller, hospital_code=code)
     return Json(withdrawals.withdraw_study(catalogue, acting, body.StudyInstanceUID, body.reason))
@@ -62,7 +62,7 @@ def withdraw_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: Catalo
     summary="代机构取消撤回 / take its withdrawal back",
     responses=answers({"withdrawn": False, "notices": 1}),
 )
-def restore_for(code: str, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def restore_for(code: HospitalCode, body: StudyTurn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Let a withdrawn study of this hospital stand again."""
     acting = replace(caller, hospital_code=code)
     return Json(withdrawals.restore_study(catalogue, acting, body.StudyInstanceUID, body.reason))

@@ -14,7 +14,7 @@ from catalog.context import Catalogue
 from catalog.db import transaction
 from exchange.answers import Json
 from exchange.auth import scopes_of
-from exchange.deps import CatalogueOf, SettingsOf, TokenKeyOf
+from exchange.deps import GateOf, SettingsOf, TokenKeyOf
 from exchange.examples import answers
 from exchange.jose import ALGORITHMS, BadToken, read_unverified, verified_claims
 from exchange.jwk import algorithms_of, verifying_key
@@ -98,7 +98,7 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
 )
 def issue_token(
     fields: Annotated[list[tuple[str, str]], Depends(form_of)],
-    catalogue: CatalogueOf,
+    catalogue: GateOf,
     settings: SettingsOf,
     key: TokenKeyOf,
 ) -> Json:

@@ -17,6 +17,7 @@ _OF_STATUS: Final[Mapping[int, str]] = {
     403: "forbidden",
     404: "not-found",
     405: "not-supported",
+    406: "not-supported",
     409: "conflict",
     410: "expired",
     413: "too-long",
@@ -63,12 +64,9 @@ def outcome(status: int, issues: Iterable[Issue], headers: Mapping[str, str] | N
     return Response(orjson.dumps(operation_outcome(issues)), status, sent, media_type=FHIR_JSON)
 
 
-def outcome_of_problem(
-    status: int, code: str, zh: str, en: str, field: str, headers: Mapping[str, str]
-) -> Response:
-    """Return the OperationOutcome that says what a problem+json answer would."""
-    kind = _OF_STATUS.get(status, "exception")
-    return outcome(status, [Issue(kind, code, zh, en, field)], headers)
+def issue_of_problem(status: int, code: str, zh: str, en: str, field: str = "") -> Issue:
+    """Return the issue that says what a problem+json answer would."""
+    return Issue(_OF_STATUS.get(status, "exception"), code, zh, en, field)
 
 
 def _described(issue: Issue) -> dict[str, Any]:

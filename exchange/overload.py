@@ -1,7 +1,6 @@
 """Requests at once, and how long one may take: what is over is refused at once, so the rest is answered in time."""
 
 import asyncio
-from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,8 +10,9 @@ from exchange.problems import problem_at
 class Overload:
     """Answers 503 to what is beyond `requests_at_once`, and to what has no answer after `seconds`.
 
-    A request counts from when it is whole until its answer begins: a body still on its way, or an answer that is
-    read slowly, takes nobody's place, and is not cut here either; the connection watches over both.
+    It stands behind what reads the body (exchange.body_limit): a request counts from when it is whole until its
+    answer begins. A body still on its way, or an answer that is read slowly, takes nobody's place, and is not cut here
+    either; the connection watches over both.
     """
 
     def __init__(self, app: ASGIApp, requests_at_once: int, seconds: float) -> None:
@@ -33,29 +33,20 @@ class Overload:
             await self._count(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_counted = has_begun = False
-
-        def count() -> None:
-            nonlocal is_counted
-            if not is_counted and not has_begun:
-                is_counted = True
-                self._under_way += 1
-                time_left.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        has_begun = False
+        self._under_way += 1
 
         async def begins(message: Message) -> None:
-            nonlocal has_begun, is_counted
+            nonlocal has_begun
             if not has_begun:
                 has_begun = True
-                self._under_way -= is_counted
-                is_counted = False
+                self._under_way -= 1
                 time_left.reschedule(None)
             await send(message)
 
         try:
-            async with asyncio.timeout(None) as time_left:
-                if not _has_body(scope):
-                    count()
-                await self._app(scope, _whole(receive, count), begins)
+            async with asyncio.timeout(self._seconds) as time_left:
+                await self._app(scope, receive, begins)
         except TimeoutError:
             if has_begun:
                 raise
@@ -63,21 +54,7 @@ class Overload:
                 "timeout", "未能及时答复,请稍后再试", "No answer in time; try again", scope, receive, send
             )
         finally:
-            self._under_way -= is_counted
-
-
-def _has_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-
-
-def _whole(receive: Receive, then: Callable[[], None]) -> Receive:
-    async def received() -> Message:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            then()
-        return message
-
-    return received
+            self._under_way -= not has_begun
 
 
 async def _refuse(code: str, zh: str, en: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ from catalog.identity import NEWBORN, Demographics, Document, newborn_document, 
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, HarvestOf
 from exchange.examples import answers
 
 router = APIRouter(tags=["patients"])
@@ -104,15 +104,11 @@ class PatientLink(PatientIn):
     summary="登记患者编号与证件 / link a PatientID to a person",
     responses=answers(examples.LINKED, 201) | answers(examples.DOUBTFUL, 202),
 )
-def register_patient(body: PatientLink, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def register_patient(body: PatientLink, caller: CallerOf, catalogue: CatalogueOf, harvest: HarvestOf) -> Json:
     """Link; a conflict with what is known holds the link for review (`doubtful`) and shows nothing meanwhile."""
-    answer = people.register_patient(
-        catalogue,
-        caller,
-        body.document(catalogue, caller.hospital_code),
-        body.demographics(),
-        body.patient_id,
-    )
+    document = body.document(catalogue, caller.hospital_code)
+    harvest.take(catalogue, caller, document.id_type, document.number)
+    answer = people.register_patient(catalogue, caller, document, body.demographics(), body.patient_id)
     return Json(answer, 201 if answer["state"] == people.LINKED else 202)
 
 

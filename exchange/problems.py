@@ -23,7 +23,7 @@ from catalog.errors import (
     TooMany,
     Unavailable,
 )
-from exchange.outcomes import outcome_of_problem
+from exchange.outcomes import Refused, issue_of_problem, outcome
 
 log = logging.getLogger("huren.exchange")
 
@@ -65,7 +65,8 @@ def status_of(error: HurenError) -> HTTPStatus:
 def problem_at(path: str, status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
     """Return the answer in the language of the address: an OperationOutcome below /fhir, else problem+json."""
     if path == "/fhir" or path.startswith("/fhir/"):
-        return outcome_of_problem(int(status), code, zh, en, str(extra.get("field", "")), _headers(status))
+        issue = issue_of_problem(int(status), code, zh, en, str(extra.get("field", "")))
+        return outcome(status, [issue], _headers(status))
     return problem(status, code, zh, en, **extra)
 
 
@@ -80,6 +81,11 @@ def problem(status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
         **extra,
     }
     return Response(orjson.dumps(body), status, _headers(status), media_type="application/problem+json")
+
+
+def unauthenticated_at(path: str, reason: str) -> Response:
+    """Return the answer to who has not said who he is, or could not be believed."""
+    return problem_at(path, 401, *_PLAIN[401], reason=reason)
 
 
 def _headers(status: int) -> dict[str, str]:
@@ -101,18 +107,22 @@ class _WithoutTraceback(logging.Filter):
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem+json answer, and keep tracebacks out of the log."""
+    """Make every error of `app` a problem+json answer, and keep tracebacks out of the log.
+
+    The handlers are `async`, so that a flood of what is refused takes no thread from what is let in.
+    """
     server_log = logging.getLogger("uvicorn.error")
     if not any(isinstance(each, _WithoutTraceback) for each in server_log.filters):
         server_log.addFilter(_WithoutTraceback())
     app.add_exception_handler(HurenError, _domain)
     app.add_exception_handler(Unauthenticated, _unauthenticated)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _domain(request: Request, error: Exception) -> Response:
+async def _domain(request: Request, error: Exception) -> Response:
     if not isinstance(error, HurenError):
         raise error
     extra: dict[str, Any] = {"field": error.field} if isinstance(error, InvalidInput) and error.field else {}
@@ -129,11 +139,17 @@ def _domain(request: Request, error: Exception) -> Response:
     return answer
 
 
-def _unauthenticated(request: Request, error: Exception) -> Response:
-    return problem_at(request.url.path, 401, *_PLAIN[401], reason=str(error))
+async def _unauthenticated(request: Request, error: Exception) -> Response:
+    return unauthenticated_at(request.url.path, str(error))
 
 
-def _invalid(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    return outcome(error.status, error.issues)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
     """Say which fields are wrong and why, never what stood in them."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -153,14 +169,14 @@ def _invalid(request: Request, error: Exception) -> Response:
     )
 
 
-def _http(request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code, zh, en = _PLAIN.get(error.status_code, ("error", "请求未能完成", "The request failed"))
     return problem_at(request.url.path, error.status_code, code, zh, en)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     reference = uuid.uuid4().hex[:12]
     log.error("unexpected error %s on %s: %s", reference, request.scope.get("path"), type(error).__name__)
     log.debug("traceback of %s", reference, exc_info=error)

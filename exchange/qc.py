@@ -55,7 +55,9 @@ class ConsortiumIn(BaseModel):
 
     code: str = Field(max_length=32, examples=["YUXI"])
     name: str = Field(max_length=64, examples=["渝西医联体"])
-    members: list[str] = Field(min_length=1, max_length=2000, examples=[["A", "B"]])
+    members: list[Annotated[str, Field(max_length=32)]] = Field(
+        min_length=1, max_length=2000, examples=[["A", "B"]]
+    )
 
 
 @router.get(

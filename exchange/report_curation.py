@@ -9,7 +9,7 @@ from catalog.db import transaction
 from exchange.admin import Limit
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, HospitalCode
 from exchange.examples import answers
 
 router = APIRouter(tags=["curation"])
@@ -48,7 +48,7 @@ def list_waiting(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -
     summary="未对应的检验代码 / laboratory codes on no list",
     responses=answers(_UNMAPPED),
 )
-def list_unmapped_codes(code: str, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def list_unmapped_codes(code: HospitalCode, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return the codes a hospital sends that are on no list, most frequent first."""
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, code)
@@ -60,7 +60,7 @@ def list_unmapped_codes(code: str, caller: CallerOf, catalogue: CatalogueOf) -> 
     summary="按代码表重新对应检验结果 / map earlier values again",
     responses=answers({"mapped": 12}),
 )
-def remap(code: str, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+def remap(code: HospitalCode, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Map earlier values by the hospital's table as it is now; what has an item keeps it. Audited."""
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, code)

@@ -5,13 +5,13 @@ from datetime import date
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from sqlalchemy import text
 
 from catalog import audit, item_lists, savings
 from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
+from catalog.scope import steady
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
@@ -54,8 +54,7 @@ def read_savings(
 )
 def verify(caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Recount every sum from the decisions by different SQL, in one snapshot, and list what disagrees."""
-    with transaction(catalogue.engine) as session:
-        session.execute(text("set transaction isolation level repeatable read"))
+    with transaction(steady(catalogue.engine)) as session:
         answer = savings.verify(session)
         audit.record(session, caller, "savings.verify", agrees=answer["agrees"])
     return Json({"as_of": _as_of(catalogue.clock), **answer})

@@ -12,7 +12,7 @@ from catalog.sessions import SignedIn
 from exchange import cookies
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, SettingsOf
+from exchange.deps import GateOf, PasswordWorkOf, SettingsOf
 from exchange.examples import answers
 from exchange.settings import ExchangeSettings
 
@@ -68,13 +68,13 @@ class CodeIn(BaseModel):
     code: Code
 
 
-def own_page(request: Request) -> Request:
+async def own_page(request: Request) -> Request:
     """Return the request, if no page of another site makes it. Raises NotAllowed."""
     cookies.refuse_foreign_page(request)
     return request
 
 
-def own_cookie(request: Request, caller: CallerOf) -> str:
+async def own_cookie(request: Request, caller: CallerOf) -> str:
     """Return the cookie a session came with. Raises NotAllowed for a caller with a bearer token."""
     if caller.account_id is None:
         raise NotAllowed("仅限登录会话", "Only for a signed-in browser", code="no_session")
@@ -86,17 +86,30 @@ Cookie = Annotated[str, Depends(own_cookie)]
 
 
 @router.post("", summary="登录 / sign in", responses=answers(_EXAMPLE))
-def sign_in(body: SignIn, request: OwnPage, catalogue: CatalogueOf, settings: SettingsOf) -> Json:
+async def sign_in(
+    body: SignIn, request: OwnPage, catalogue: GateOf, settings: SettingsOf, passwords: PasswordWorkOf
+) -> Json:
     """Begin a session; what was wrong is not said, and failures in a row shut the name out for a while."""
-    account_id = accounts.sign_in(catalogue, body.name, body.password, body.code or "")
-    return _begun(request, catalogue, settings, account_id)
+
+    def begun() -> Json:
+        source = request.client.host if request.client else ""
+        cookie = accounts.sign_in(catalogue, body.name, body.password, body.code or "", source)
+        return _begun(request, catalogue, settings, cookie)
+
+    return await passwords.run(begun)
 
 
 @router.post("/first", summary="以一次性链接设置口令 / the first password", responses=answers(_EXAMPLE))
-def first(body: First, request: OwnPage, catalogue: CatalogueOf, settings: SettingsOf) -> Json:
+async def first(
+    body: First, request: OwnPage, catalogue: GateOf, settings: SettingsOf, passwords: PasswordWorkOf
+) -> Json:
     """Set the password by the link an operator gave, and begin a session."""
-    account_id = accounts.use_link(catalogue, body.link, body.password)
-    return _begun(request, catalogue, settings, account_id)
+
+    def begun() -> Json:
+        cookie = accounts.use_link(catalogue, body.link, body.password)
+        return _begun(request, catalogue, settings, cookie)
+
+    return await passwords.run(begun)
 
 
 @router.get("", summary="当前会话 / who is signed in", responses=answers(_EXAMPLE))
@@ -106,7 +119,7 @@ def who(request: Request, caller: CallerOf, cookie: Cookie) -> Json:
 
 
 @router.delete("", summary="退出 / sign out", responses=answers({"signed_out": True}))
-def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """End the session here and take the cookie from the browser."""
     sessions.end(catalogue, caller, cookie)
     answer = Json({"signed_out": True})
@@ -115,9 +128,12 @@ def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: Cata
 
 
 @router.post("/password", summary="修改口令 / another password", responses=answers({"changed": True}))
-def change_password(body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+async def change_password(
+    body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf, passwords: PasswordWorkOf
+) -> Json:
     """Set another password; every other session of the account ends."""
-    accounts.change_password(catalogue, caller, body.old, body.new, accounts.digest_of(cookie))
+    keep = sessions.digest_of(cookie)
+    await passwords.run(lambda: accounts.change_password(catalogue, caller, body.old, body.new, keep))
     return Json({"changed": True})
 
 
@@ -126,20 +142,19 @@ def change_password(body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogu
     summary="登记动态码 / a second factor",
     responses=answers({"secret": "JBSWY3DP…", "otpauth_url": "otpauth://totp/Huren:operator.zhao?secret=…"}),
 )
-def begin_totp(caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def begin_totp(caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """Return a fresh secret for an authenticator (RFC 6238); it counts once a code of it was given."""
     return Json(accounts.begin_totp(catalogue, caller))
 
 
 @router.post("/totp/confirm", summary="启用动态码 / let it count", responses=answers({"totp": True}))
-def confirm_totp(body: CodeIn, caller: CallerOf, cookie: Cookie, catalogue: CatalogueOf) -> Json:
+def confirm_totp(body: CodeIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
     """Let the second factor count from now on."""
     accounts.confirm_totp(catalogue, caller, body.code)
     return Json({"totp": True})
 
 
-def _begun(request: Request, catalogue: Catalogue, settings: ExchangeSettings, account_id: int) -> Json:
-    cookie = sessions.begin(catalogue, account_id)
+def _begun(request: Request, catalogue: Catalogue, settings: ExchangeSettings, cookie: str) -> Json:
     found = sessions.find(catalogue, cookie, totp_required=settings.totp_required)
     if found is None:
         raise NotAllowed("该账号已停用", "This account is shut out", code="sign_in_failed")

@@ -11,7 +11,7 @@ from catalog.errors import InvalidInput
 from catalog.outbound import Outbound
 from catalog.settings import Environment
 from exchange.connection import ConnectionLimits
-from exchange.issuers import IssuerRule, read_issuers
+from exchange.issuers import IssuerRule, read_issuers, refuse_doubles
 
 
 class ExchangeSettings(BaseSettings):
@@ -37,6 +37,8 @@ class ExchangeSettings(BaseSettings):
     http_head_seconds: float = Field(default=10.0, gt=0)
     http_grace_seconds: float = Field(default=10.0, gt=0)
     http_least_bytes_per_second: int = Field(default=1024, ge=1)
+    http_body_seconds: float = Field(default=120.0, gt=0)  # from its first byte to its last
+    http_bodies_bytes: int = Field(default=256 << 20, ge=32 << 20)  # all that are held, together
     http_requests_at_once: int = Field(default=512, ge=1)
     http_request_seconds: float = Field(default=20.0, gt=0)
     http_documents_bytes: int = Field(default=256 << 20, ge=20 << 20)  # all that are being read, together
@@ -72,7 +74,9 @@ class ExchangeSettings(BaseSettings):
 
     def identity_providers(self) -> list[IssuerRule]:
         """Return the configured providers, of the environment and of the file. Raises InvalidInput."""
-        return [*self.issuers, *(read_issuers(self.issuers_file) if self.issuers_file else [])]
+        rules = [*self.issuers, *(read_issuers(self.issuers_file) if self.issuers_file else [])]
+        refuse_doubles(rules)
+        return rules
 
     def connection_limits(self) -> ConnectionLimits:
         """Return what one HTTP connection may take."""

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from catalog import decisions, people, recognition, registry, studies
 from catalog.context import Caller, Catalogue
 from catalog.db import open_engine, transaction
+from catalog.embedded import Services
 from catalog.identity import Demographics, Document, check_digit
 from catalog.items import load_item_list
 from catalog.orders import OrderRequest
@@ -47,6 +48,19 @@ def open_catalogue(database_url: str, keys: Path, clock: Callable[[], datetime])
         override_reasons=load_reasons(),
         clock=clock,
     )
+
+
+def as_role(database_url: str, role_url: str) -> str:
+    """Return the address of a database for the user of another address."""
+    role = make_url(role_url)
+    address = make_url(database_url).set(username=role.username, password=role.password)
+    return address.render_as_string(hide_password=False)
+
+
+def serving(catalogue: Catalogue, services: Services) -> Catalogue:
+    """Return the catalogue as the HTTP service has it: under its own role of the database."""
+    address = catalogue.engine.url.render_as_string(hide_password=False)
+    return replace(catalogue, engine=open_engine(as_role(address, services.api_url)))
 
 
 @dataclass

@@ -82,37 +82,45 @@ def template(services: Services) -> str:
 
 
 @pytest.fixture(scope="module")
-def database_url(services: Services, template: str) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, services: Services, template: str) -> Iterator[str]:
     """Return the address of a catalogue of this test module's own: newest schema, reference data, no rows."""
-    yield from _own_database(services, template)
+    yield from _own_database(services, template, is_durable=_needs_durability(request))
 
 
 @pytest.fixture
-def fresh_database_url(services: Services, template: str) -> Iterator[str]:
+def fresh_database_url(request: pytest.FixtureRequest, services: Services, template: str) -> Iterator[str]:
     """Return the address of a catalogue of this test's own: newest schema, reference data, no rows."""
-    yield from _own_database(services, template)
+    yield from _own_database(services, template, is_durable=_needs_durability(request))
 
 
 @pytest.fixture
-def empty_database_url(services: Services) -> Iterator[str]:
+def empty_database_url(request: pytest.FixtureRequest, services: Services) -> Iterator[str]:
     """Return the address of a database of this test's own that has not even a table."""
-    yield from _own_database(services, "template1")
+    yield from _own_database(services, "template1", is_durable=_needs_durability(request))
 
 
-def _own_database(services: Services, template: str) -> Iterator[str]:
+def _needs_durability(request: pytest.FixtureRequest) -> bool:
+    """Say whether the tests are among those in which servers are killed; the others ask what is decided only."""
+    folder = request.path.relative_to(request.config.rootpath).parts[1]
+    return folder not in {"catalog", "exchange"}
+
+
+def _own_database(services: Services, template: str, *, is_durable: bool) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    _execute(services, create.format(sql.Identifier(name), sql.Identifier(template)))
+    own = sql.Identifier(name)
+    _execute(services, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(own, sql.Identifier(template)))
+    if not is_durable:  # a third of the whole run's time would be waiting for the disk
+        _execute(services, sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(own))
     yield _address(services, name)
-    _execute(services, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    _execute(services, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(own))
 
 
 def _address(services: Services, database: str) -> str:
-    return f"{services.database_url.rpartition('/')[0]}/{database}"
+    return f"{services.owner_url.rpartition('/')[0]}/{database}"
 
 
 def _execute(services: Services, statement: sql.Composed) -> None:
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
+    with psycopg.connect(services.owner_url, autocommit=True) as connection:
         connection.execute(statement)
 
 

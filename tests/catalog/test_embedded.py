@@ -124,12 +124,12 @@ def _die(pids: dict[str, int]) -> None:
 
 def test_a_second_start_finds_data_keys_and_ports_again_and_nothing_runs_between(tmp_path: Path) -> None:
     with Embedded(tmp_path, own=True) as first, _store(first) as store:
-        _remember(first.services.database_url, 1)
+        _remember(first.services.owner_url, 1)
         store.put_bytes("k", b"kept")
     assert _at_work_in(tmp_path) == {}
     with Embedded(tmp_path) as second, _store(second) as store:
         assert second.services == first.services
-        assert _remembered(second.services.database_url) == [1]
+        assert _remembered(second.services.owner_url) == [1]
         assert store.read_range("k", 0, 4) == b"kept"
 
 
@@ -137,13 +137,13 @@ def test_servers_that_were_killed_come_back_on_their_ports_with_all_they_acknowl
     with Embedded(tmp_path, own=True) as servers, _store(servers) as store:
         before = servers.services
         for value in (1, 2):
-            _remember(before.database_url, value)
+            _remember(before.owner_url, value)
             store.put_bytes(f"k{value}", bytes([value]) * 5_000_000)
             _die(servers.pids)
             assert set(servers.check()) == {"s3", "postgres"}
             servers.wait_s3()
         assert servers.services == before
-        assert _remembered(before.database_url) == [1, 2]
+        assert _remembered(before.owner_url) == [1, 2]
         assert [store.digest(f"k{value}")[1] for value in (1, 2)] == [5_000_000, 5_000_000]
         assert servers.check() == ()
 
@@ -155,13 +155,13 @@ def test_an_owner_killed_with_its_group_leaves_nothing_running_and_a_restart_has
     holder.holds()
     with Embedded(tmp_path) as attached, _store(attached) as store:
         assert not attached.owner
-        _remember(attached.services.database_url, 7)
+        _remember(attached.services.owner_url, 7)
         store.put_bytes("k", b"kept")
     holder.kill(group=True)
     assert wait_until(lambda: not _at_work_in(tmp_path), 10)
     with Embedded(tmp_path, own=True) as servers, _store(servers) as store:
         assert servers.services == attached.services
-        assert _remembered(servers.services.database_url) == [7]
+        assert _remembered(servers.services.owner_url) == [7]
         assert store.read_range("k", 0, 4) == b"kept"
 
 
@@ -199,7 +199,7 @@ def test_an_owner_killed_during_its_first_start_is_no_trouble_for_the_next(
     assert wait_until(lambda: moment(tmp_path), 30, every=0.001)
     holder.kill(group=group)
     with Embedded(tmp_path, own=True, s3=False) as servers:
-        _remember(servers.services.database_url, 1)
+        _remember(servers.services.owner_url, 1)
         assert [p.name for p in (tmp_path / "postgres").iterdir()] == ["data"]
         at_work = {pid for pid, command in _at_work_in(tmp_path).items() if "-D" in command}
         assert at_work == set(servers.pids.values())
@@ -221,7 +221,7 @@ def test_servers_orphaned_by_a_killed_owner_are_stopped_and_started_anew(
 
 def test_a_stale_pid_file_with_the_number_of_another_program_harms_neither(tmp_path: Path) -> None:
     with Embedded(tmp_path, own=True, s3=False) as servers:
-        _remember(servers.services.database_url, 1)
+        _remember(servers.services.owner_url, 1)
         _die(servers.pids)
         pid_file = tmp_path / "postgres" / "data" / "postmaster.pid"
         stale = pid_file.read_text().splitlines()
@@ -230,7 +230,7 @@ def test_a_stale_pid_file_with_the_number_of_another_program_harms_neither(tmp_p
             try:
                 pid_file.write_text("\n".join([str(bystander.pid), *stale[1:]]) + "\n")
                 assert servers.check() == ("postgres",)
-                assert _remembered(servers.services.database_url) == [1]
+                assert _remembered(servers.services.owner_url) == [1]
                 assert bystander.poll() is None
             finally:
                 bystander.kill()
@@ -238,7 +238,7 @@ def test_a_stale_pid_file_with_the_number_of_another_program_harms_neither(tmp_p
 
 def test_a_port_taken_by_someone_else_is_replaced_and_the_data_is_still_there(tmp_path: Path) -> None:
     with Embedded(tmp_path) as first, _store(first) as store:
-        _remember(first.services.database_url, 1)
+        _remember(first.services.owner_url, 1)
         store.put_bytes("k", b"kept")
     state = State.read(tmp_path / "run" / "services.json")
     assert state is not None
@@ -248,8 +248,8 @@ def test_a_port_taken_by_someone_else_is_replaced_and_the_data_is_still_there(tm
         Embedded(tmp_path) as second,
         _store(second) as store,
     ):
-        assert second.services.database_url != first.services.database_url
-        assert _remembered(second.services.database_url) == [1]
+        assert second.services.owner_url != first.services.owner_url
+        assert _remembered(second.services.owner_url) == [1]
         assert store.read_range("k", 0, 4) == b"kept"
         store.put_bytes("k2", b"new")
 
@@ -286,7 +286,7 @@ def test_a_command_needing_a_server_the_owner_does_not_run_waits_its_turn(
     leaving = threading.Thread(target=holder.leave)
     with Embedded(tmp_path, postgres=False, on_wait=lambda _text: leaving.start()) as servers:
         assert servers.owner
-        assert servers.services.database_url == ""
+        assert servers.services.owner_url == ""
         servers.wait_s3()
     leaving.join()
 
@@ -301,7 +301,7 @@ def test_an_owner_waits_for_attached_commands_before_it_stops(
     stopping = threading.Thread(target=owner.stop)
     stopping.start()
     assert wait_until(lambda: len(said) == 2, 10)
-    _remember(owner.services.database_url, 1)  # still there for the attached one
+    _remember(owner.services.owner_url, 1)  # still there for the attached one
     user.leave()
     stopping.join()
     assert _at_work_in(tmp_path) == {}
@@ -313,7 +313,7 @@ def test_an_attached_command_starts_and_stops_nothing(tmp_path: Path) -> None:
             assert not attached.owner
             assert attached.services == owner.services
             assert attached.check() == ()
-        _remember(owner.services.database_url, 1)
+        _remember(owner.services.owner_url, 1)
 
 
 def test_a_data_folder_without_its_keys_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_named_database_leaves_only_the_object_store_to_embed(tmp_path: Path) 
     with open_services(settings, tmp_path) as (services, embedded):
         assert embedded is not None
         assert set(embedded.pids) == {"s3"}
-        assert services.database_url == "postgresql://db.example/huren"
+        assert services.owner_url == "postgresql://db.example/huren"
         embedded.wait_s3()
     assert not (tmp_path / "postgres").exists()
 

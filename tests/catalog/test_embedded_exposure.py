@@ -73,7 +73,7 @@ def test_secrets_are_private_and_stand_in_no_log_and_no_command_line(
 
 
 def test_a_wrong_password_opens_no_database(services: Services) -> None:
-    wrong = services.database_url.replace(services.database_url.split(":")[2].split("@")[0], "guess")
+    wrong = services.owner_url.replace(services.owner_url.split(":")[2].split("@")[0], "guess")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(wrong)
 
@@ -85,7 +85,7 @@ def test_the_database_is_utf8_checksummed_and_synced(services: Services) -> None
         "unix_socket_directories": "",
         "password_encryption": "scram-sha-256",
     }
-    with psycopg.connect(services.database_url) as connection:
+    with psycopg.connect(services.owner_url) as connection:
         assert connection.info.server_version >= 180_000
         for name, value in wanted.items():
             assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == (value,)

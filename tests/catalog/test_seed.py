@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, inspect, select, text
 
-from catalog import lookup
+from catalog import db, lookup
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput
 from catalog.identity import check_national_id
@@ -89,8 +89,8 @@ def test_a_check_shows_what_stands_in_the_database_with_images_and_report_for_th
 def test_the_look_up_of_a_check_goes_by_person_item_and_time(seeded: City) -> None:
     given = {"people": [5], "items": ["CT07", "CT09"]}
     with transaction(seeded.catalogue.engine) as session:
-        plan = session.scalars(text(f"explain {lookup.DONE_BEFORE.text}"), given).all()
-    assert any("ix_result_person_item_time" in line for line in plan), plan
+        plan = db.rows(session, f"explain {lookup.DONE_BEFORE}", given)
+    assert any("ix_result_person_item_time" in line for (line,) in plan), plan
 
 
 def test_the_database_counts_on_after_the_seed(seeded: City) -> None:

@@ -14,13 +14,14 @@ from fastapi.testclient import TestClient
 from catalog import cds_clients, registry
 from catalog.context import Caller
 from catalog.db import ping, transaction
+from catalog.embedded import Services
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
 from tests.canaries import leaks
 from tests.cds_client import BASE, CdsClient
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, serving
 from tests.exchange.witness import AuditWatch, assert_documented, route_of, rule_of
 
 
@@ -79,23 +80,27 @@ def settings(request: pytest.FixtureRequest) -> ExchangeSettings:
 
 
 @pytest.fixture
-def service(fresh_database_url: str, tmp_path: Path, settings: ExchangeSettings) -> Iterator[Service]:
+def service(
+    fresh_database_url: str, services: Services, tmp_path: Path, settings: ExchangeSettings
+) -> Iterator[Service]:
     """The service with hospitals A and B, and a chest CT that A did seven days ago."""
     made: list[City] = []
     catalogue = open_catalogue(fresh_database_url, tmp_path, lambda: made[0].now)
     made.append(City(catalogue))
+    served = serving(catalogue, services)
 
     def database() -> dict[str, Any]:
-        ping(catalogue.engine)
+        ping(served.engine)
         return {}
 
     key = open_token_key(tmp_path / "token.pem")
-    app = create_app(catalogue, key, settings, Health({"database": database}, {}))
+    app = create_app(served, key, settings, Health({"database": database}, {}))
     with TestClient(app, raise_server_exceptions=False) as client:
         made[0].hospital("A")
         made[0].hospital("B", tier=2, region="500107")
         made[0].study("A")
         yield Service(client, made[0], key)
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 
@@ -110,17 +115,21 @@ def unreachable_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def quiet(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def quiet(
+    database_url: str, services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """A service for tests that leave nothing behind: hospital A and nobody's studies."""
     made: list[City] = []
     folder = tmp_path_factory.mktemp("keys")
     catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
     made.append(City(catalogue))
     key = open_token_key(folder / "token.pem")
-    app = create_app(catalogue, key, ExchangeSettings(), Health({}, {}))
+    served = serving(catalogue, services)
+    app = create_app(served, key, ExchangeSettings(), Health({}, {}))
     with TestClient(app, raise_server_exceptions=False) as client:
         made[0].hospital("A")
         yield Service(client, made[0], key)
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 

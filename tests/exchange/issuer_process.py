@@ -27,7 +27,7 @@ class Provider(BaseHTTPRequestHandler):
             time.sleep(float(slow.read_text()))
         if self.path.endswith("/.well-known/openid-configuration"):
             return self._send(200, json.dumps(self._description()).encode())
-        if self.path == "/jwks":
+        if self.path.partition("?")[0] == "/jwks":
             return self._send(200, (FOLDER / "jwks.json").read_bytes())
         return self._send(404, b"{}")
 

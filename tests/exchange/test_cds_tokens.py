@@ -54,6 +54,7 @@ BAD_CLAIMS: list[dict[str, Any]] = [
     {"iat": NOW + 600, "exp": NOW + 700},
     {"iat": NOW + 20, "exp": NOW + 10},
     {"exp": "tomorrow"},
+    {"exp": str(NOW + 300)},
     {"exp": 1e40},
     {"nbf": NOW + 3600},
 ]

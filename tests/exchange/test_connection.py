@@ -18,6 +18,7 @@ from tests.exchange.served import GOOD, Peer, Served, served
 
 HEAD, GRACE = 1.0, 1.0
 POST = b"POST /v1/checks HTTP/1.1\r\nHost: huren\r\n"
+SAYS_WHO = POST + b"Authorization: Bearer x\r\n"  # without, no body is read
 CROWD = 1000
 LONG_PIECES, LONG_PIECE_BYTES = 512, 1 << 16
 
@@ -86,13 +87,13 @@ def test_a_head_that_drips_has_no_more_time_than_one_that_is_silent(http: Served
 
 def test_a_body_slower_than_the_least_rate_is_cut(http: Served) -> None:
     with Peer(http.port) as peer:
-        peer.send(POST + b"Content-Length: 1000\r\n\r\n{")
+        peer.send(SAYS_WHO + b"Content-Length: 1000\r\n\r\n{")
         assert peer.seconds_until_closed() < GRACE + 2
 
 
 def test_a_body_that_is_slow_but_fast_enough_is_waited_for(http: Served) -> None:
     with Peer(http.port) as peer:
-        peer.send(POST + b"Content-Length: 20000\r\n\r\n")
+        peer.send(SAYS_WHO + b"Content-Length: 20000\r\n\r\n")
         peer.sock.settimeout(0.2)
         for _ in range(9):
             assert peer.send(b" " * 2000)
@@ -203,7 +204,7 @@ def silent(peer: Peer) -> None:
 
 
 def half_a_body(peer: Peer) -> None:
-    peer.send(POST + b"Content-Length: 1000\r\n\r\n{")
+    peer.send(SAYS_WHO + b"Content-Length: 1000\r\n\r\n{")
 
 
 def never_reads(peer: Peer) -> None:

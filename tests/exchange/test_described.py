@@ -1,5 +1,6 @@
 """The description of the interface: every route with an example, and examples that look like the real answers."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.imagingstudy import ImagingStudy
+from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.operationoutcome import OperationOutcome
+from fhir.resources.R4B.patient import Patient
 
 from catalog.identity import normalise_document
-from exchange import examples, fhir_examples
+from exchange import examples, fhir_examples, fhir_search_examples
 from exchange.auth import ACCESS, PUBLIC
 from exchange.cli import openapi
 from exchange.outcomes import FHIR_JSON
@@ -25,8 +30,12 @@ from tests.reports import LABORATORY, of_person, take
 RESOURCES = {
     "AuditEvent": AuditEvent,
     "Bundle": Bundle,
+    "CapabilityStatement": CapabilityStatement,
     "DiagnosticReport": DiagnosticReport,
+    "ImagingStudy": ImagingStudy,
+    "Observation": Observation,
     "OperationOutcome": OperationOutcome,
+    "Patient": Patient,
 }
 NUMBER = re.compile(r"(?<!\d)\d{17}[\dX](?!\d)")
 
@@ -66,29 +75,29 @@ def test_every_fhir_route_shows_an_example_of_each_good_answer_and_of_a_refusal_
     routes = routes_below("/fhir", described)
     for route, operation in routes.items():
         told = {status: answer["content"] for status, answer in operation["responses"].items()}
-        shown = {status: content[FHIR_JSON]["example"] for status, content in told.items() if status != "422"}
+        shown = {status: content[FHIR_JSON]["example"] for status, content in told.items()}
         assert all(list(told[status]) == [FHIR_JSON] for status in shown), route
-        assert {status[0] for status in shown} == {"2", "4"}, route
+        assert {status[0] for status in shown} == {"2", "4", "5"}, route
         for example in shown.values():
             RESOURCES[example["resourceType"]].model_validate(example)
 
 
 def test_the_fhir_examples_are_taken_as_they_stand_and_answered_as_they_say(service: Service) -> None:
-    def send(body: Any, path: str = "/fhir") -> Any:
-        return service.call("POST", path, role="hospital_system", hospital="A", json=body)
+    def send(body: Any, path: str = "/fhir", *, told: bool = True) -> Any:
+        return service.call("POST", path, role="hospital_system", hospital="A", json=body, told=told)
 
     taken = send(fhir_examples.BUNDLE)
     assert_alike(fhir_examples.BUNDLE_TAKEN, taken.json())
     location = taken.json()["entry"][-1]["response"]["location"].partition("/_history")[0]
     shown = service.call("GET", f"/fhir/{location}", role="hospital_system", hospital="A")
-    assert_alike(fhir_examples.REPORT_SHOWN, shown.json())
+    assert_alike(fhir_search_examples.SHOWN["DiagnosticReport"], shown.json())
     for status in (201, 200):
-        answer = send(fhir_examples.REPORT, "/fhir/DiagnosticReport")
+        answer = send(fhir_examples.REPORT, "/fhir/DiagnosticReport", told=status == 201)
         assert (answer.status_code, answer.json()) == (status, fhir_examples.REPORT_TAKEN)
     refused = send({**fhir_examples.REPORT, "identifier": []}, "/fhir/DiagnosticReport")
     assert (refused.status_code, refused.json()) == (400, fhir_examples.REFUSED)
     missing = service.call("GET", "/fhir/DiagnosticReport/999")
-    assert (missing.status_code, missing.json()) == (404, fhir_examples.NO_REPORT)
+    assert (missing.status_code, missing.json()) == (404, fhir_search_examples.NO_REPORT)
 
 
 def test_the_examples_of_the_audit_look_like_its_answers(service: Service) -> None:
@@ -106,15 +115,31 @@ def test_the_examples_of_the_audit_look_like_its_answers(service: Service) -> No
 
 
 def test_the_description_is_for_operators_who_are_signed_in_and_for_nobody_else(quiet: Service) -> None:
-    answers = {
-        role: quiet.call("GET", "/openapi.json", role=role, hospital="A").status_code for role in ("", *ROLES)
-    }
-    assert answers == {"": 401, **dict.fromkeys(ROLES, 403), "operator": 200}
+    for path in ("/openapi.json", "/docs"):
+        answers = {
+            role: quiet.call("GET", path, role=role, hospital="A").status_code for role in ("", *ROLES)
+        }
+        assert answers == {"": 401, **dict.fromkeys(ROLES, 403), "operator": 200}
     told = quiet.call("GET", "/openapi.json", role="operator")
     assert told.headers["cache-control"] == "no-store"
-    assert set(told.json()["paths"]) >= {path for _, path in ACCESS} - {"/openapi.json"}
-    for path in ("/docs", "/redoc"):
-        assert quiet.call("GET", path, role="operator").status_code == 404
+    assert set(told.json()["paths"]) == {path for _, path in (*ACCESS, *PUBLIC)}
+    assert quiet.call("GET", "/redoc", role="operator").status_code == 404
+
+
+def test_the_page_of_the_description_tells_every_route_with_its_rule_and_loads_nothing(
+    quiet: Service, described: dict[str, Any]
+) -> None:
+    answer = quiet.call("GET", "/docs", role="operator")
+    told = html.unescape(answer.text)
+    for (method, path), rule in {**ACCESS, **PUBLIC}.items():
+        (part,) = re.findall(rf"<b>{method}</b> <code>{re.escape(path)}</code>.*?</details>", told, re.S)
+        assert {rule.scope, rule.audit, *rule.roles} <= {*re.split(r"</?dd>|, ", part), ""}
+        assert all(
+            f"<dt>{status}</dt>" in part for status in described["paths"][path][method.lower()]["responses"]
+        )
+    assert json.dumps(examples.RECOUNT, indent=1) in told
+    assert not re.search(r"https?://[^\s<\"]+\.(js|css)|<script|<link|src=|@import", answer.text)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
 def test_the_command_prints_what_the_service_serves(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent as Model
 from fhir.resources.R4B.bundle import Bundle
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from catalog import audit
@@ -174,6 +174,7 @@ ACTIONS = [
 ]
 
 
+@example("check.read", {"\x85": "\x85", "check_id": "\x1c"}, None, "")
 @given(st.sampled_from(ACTIONS), DETAIL, st.none() | st.integers(1, 9), st.sampled_from(["", "A"]))
 def test_whatever_a_record_says_its_resource_is_valid(
     action: str, detail: dict[str, Any], person: int | None, hospital: str
@@ -196,3 +197,9 @@ def test_the_export_writes_each_sealed_record_once(tmp_path: Path, told: Service
         found = [audit_event(each)["id"] for each in every_sealed(session)]
     assert found == sorted(found, key=int)
     assert len(found) == 5
+
+
+def test_a_form_of_too_many_fields_is_a_bad_request(quiet: Service) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    path, many = "/fhir/AuditEvent/_search", b"date=2026&" * 51
+    assert quiet.call("POST", path, role="auditor", content=many, headers=headers).status_code == 400

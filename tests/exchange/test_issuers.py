@@ -11,7 +11,7 @@ import pytest
 from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import InvalidInput
 from exchange.fetching import FetchFailed, fetch_json, is_fit
-from exchange.issuers import Issuers, read_issuers
+from exchange.issuers import IssuerRule, Issuers, read_issuers
 from exchange.jose import BadToken, read_unverified
 from exchange.settings import ExchangeSettings
 from tests.exchange.provider import Provider, running_provider
@@ -124,6 +124,19 @@ def test_unknown_kids_make_the_provider_be_asked_once_in_a_while_and_nobody_wait
     assert provider.asked() == ["/.well-known/openid-configuration", "/jwks"]
 
 
+def test_keys_that_are_due_are_renewed_before_one_of_them_counts(
+    provider: Provider, open_issuers: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.issuers._RENEW_SECONDS", 30)
+    issuers, old = open_issuers(renew_seconds=0.001, refetch_seconds=0), provider.signer
+    verified_in_time(issuers, provider.token())
+    provider.publish(Signer("ES384", kid="k2"))
+    with pytest.raises(BadToken, match="unknown_key"):
+        verify(issuers, old.sign(provider.claims()))
+    provider.put("jwks.json", '{"keys": 7}')  # an outage is not ours: the last keys go on
+    assert verify(issuers, provider.token()).subject == "li@a"
+
+
 def test_a_slow_provider_keeps_nobody_waiting(provider: Provider, open_issuers: Open) -> None:
     provider.put("slow", "3")
     issuers = open_issuers()
@@ -165,8 +178,9 @@ def test_keys_of_another_origin_are_taken_where_the_configuration_names_them(
 ) -> None:
     with running_provider(tmp_path / "elsewhere") as elsewhere:
         elsewhere.publish(provider.signer)
-        issuers = open_issuers(jwks_url=f"{elsewhere.url}/jwks")
+        issuers = open_issuers(jwks_url=f"{elsewhere.url}/jwks?tenant=a")
         assert verified_in_time(issuers, provider.token()).subject == "li@a"
+        assert elsewhere.asked() == ["/jwks?tenant=a"]
         assert provider.asked() == []
 
 
@@ -201,7 +215,8 @@ def test_providers_are_read_from_a_file_and_from_the_environment(
     (rule,) = read_issuers(file)
     assert (rule.name, rule.hospital, rule.roles) == ("a", "A", {"physician": "doctor"})
     monkeypatch.setenv("HUREN_ISSUERS_FILE", str(file))
-    monkeypatch.setenv("HUREN_ISSUERS", f"[{rule.model_copy(update={'name': 'b'}).model_dump_json()}]")
+    other = rule.model_copy(update={"name": "b", "url": "https://sso.b.example"})
+    monkeypatch.setenv("HUREN_ISSUERS", f"[{other.model_dump_json()}]")
     assert [each.name for each in ExchangeSettings().identity_providers()] == ["b", "a"]
 
 
@@ -213,3 +228,29 @@ def test_a_file_of_providers_that_is_wrong_is_refused(tmp_path: Path, content: s
     file.write_text(content)
     with pytest.raises(InvalidInput):
         read_issuers(file)
+
+
+RULE = {
+    "name": "a",
+    "url": "https://sso.a.example",
+    "audience": "huren",
+    "role_claim": "role",
+    "roles": {"audit": "auditor"},
+    "hospital_claim": "org",
+    "hospitals": {"Org 7": "B"},
+}
+
+
+@pytest.mark.parametrize("told", [{}, {"org": "Org 8"}, {"org": None}, {"org": ["Org 8"]}])
+def test_an_auditor_whose_claim_names_no_hospital_is_not_an_auditor_of_the_city(told: dict[str, Any]) -> None:
+    rule = IssuerRule.model_validate(RULE)
+    assert rule.caller({"sub": "zhou", "role": "audit", "org": "Org 7"}).hospital_code == "B"
+    with pytest.raises(BadToken, match="no_hospital"):
+        rule.caller({"sub": "zhou", "role": "audit", **told})
+
+
+@pytest.mark.parametrize("change", [{"name": "b"}, {"url": "https://sso.b.example"}])
+def test_two_providers_of_one_address_or_one_name_are_refused(change: dict[str, str]) -> None:
+    rules = tuple(IssuerRule.model_validate(RULE | each) for each in ({}, change))
+    with pytest.raises(InvalidInput):
+        ExchangeSettings(issuers=rules).identity_providers()

@@ -2,12 +2,17 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from catalog import clients, revocations
+from catalog.context import Caller
+from catalog.db import transaction
+from catalog.tables_access import RevokedToken
 from exchange.auth import scopes_of
 from exchange.jose import ALGORITHMS
 from tests.exchange.conftest import Service
@@ -38,6 +43,22 @@ def ask(service: Service, assertion: str, **more: str) -> Any:
 
 def use(service: Service, token: str, path: str = "/v1/reasons") -> Any:
     return service.call("GET", path, role="", headers={"Authorization": f"Bearer {token}"})
+
+
+def test_an_assertion_stays_used_for_minutes_after_it_has_expired(quiet: Service) -> None:
+    own, expired = Signer(), datetime.now(UTC) - timedelta(minutes=9)
+    register(quiet, "his-late", own.jwks)
+    with transaction(quiet.city.catalogue.engine) as session:
+        assert clients.use_assertion(session, "his-late", "j", expired, datetime.now(UTC))
+        assert not clients.use_assertion(session, "his-late", "j", expired, datetime.now(UTC))
+
+
+def test_a_token_stays_revoked_for_minutes_after_it_has_expired(quiet: Service) -> None:
+    catalogue, operator = quiet.city.catalogue, Caller("test", "operator")
+    for jti, age in (("late", 9), ("gone", 11), ("next", 0)):
+        revocations.revoke(catalogue, operator, jti, datetime.now(UTC) - timedelta(minutes=age))
+    with transaction(catalogue.engine) as session:
+        assert set(session.scalars(select(RevokedToken.jti))) == {"late", "next"}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -105,6 +126,9 @@ def wrong_assertions() -> dict[str, dict[str, Any]]:
         "a token beyond its length": {"jti": "x" * 9000},
         "a jti with a NUL": {"jti": "a\0b"},
         "no expiry": {"exp": None},
+        "an expiry in quotes": {"exp": str(now + 120)},
+        "issued in quotes": {"iat": str(now)},
+        "a start in quotes": {"nbf": str(now)},
         "good for an hour": {"exp": now + 3600},
         "good for ever": {"exp": 10**18},
         "expired": {"exp": now - 120, "iat": now - 240},

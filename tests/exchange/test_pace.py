@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, BinaryIO
 
@@ -18,10 +19,12 @@ from sqlalchemy import Engine, text
 
 from catalog.context import Caller
 from catalog.errors import TooMany
+from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.harvest import Harvest
 from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.settings import ExchangeSettings
+from tests.cds_client import CdsClient, call, patient
 from tests.dicom_node.raw_peer import wait_until
 from tests.exchange.conftest import Service
 from tests.exchange.served import served
@@ -142,6 +145,56 @@ def test_the_same_patient_asked_for_again_and_again_is_no_harvest(service: Servi
     assert harvest.alarms == 0
 
 
+def test_spellings_of_one_number_are_one_patient_and_newborns_are_many(service: Service) -> None:
+    harvest: Harvest = service.client.app.state.harvest  # type: ignore[attr-defined]
+    for spelling in ("X00000001", "x00000001", " x0000 0001", "Ｘ00000001"):
+        assert ask(service, spelling).status_code == 200
+    assert [seen.count() for seen in harvest._seen.values()] == [1]
+    for order in range(1, 4):
+        mother = {"id_type": "03", "id_number": "X00000001", "country": "CHN"}
+        born = {"id_type": "95", "mother": mother, "birth_date": "2026-06-01", "birth_order": order}
+        body = {**CHECK, "patient": born}
+        assert service.call("POST", "/v1/checks", json=body).status_code == 200
+    assert [seen.count() for seen in harvest._seen.values()] == [4]
+
+
+def test_emergency_access_and_registrations_count_as_questions(service: Service) -> None:
+    harvest: Harvest = service.client.app.state.harvest  # type: ignore[attr-defined]
+    passport = {"id_type": "03", "id_number": "X00000001", "country": "CHN"}
+    service.call("POST", "/v1/break-glass", json={"patient": passport, "reason": "抢救"})
+    service.call("POST", "/v1/patients", role="hospital_system", json={**passport, "patient_id": "P1"})
+    assert {who[0]: seen.count() for who, seen in harvest._seen.items()} == {
+        "doctor": 1,
+        "hospital_system": 1,
+    }
+
+
+def test_a_cds_client_is_held_to_the_pace_and_the_patients_of_a_system_whatever_user_it_names(
+    service: Service, cds: CdsClient
+) -> None:
+    app: Any = service.client.app
+    slow = ExchangeSettings(
+        pace_system_per_second=0.001,
+        pace_system_burst=5,
+        harvest_system_alarm_people=2,
+        harvest_system_limit_people=2,
+    )
+    setting = app.state.cds
+    app.state.cds = replace(setting, pace=Pace(slow), harvest=Harvest(slow))
+
+    def ask_about(person: int) -> Any:
+        context = {"userId": f"Practitioner/{person}"}
+        return cds.call(call(context=context, prefetch={"patient": patient(person)}))
+
+    assert [ask_about(person).status_code for person in (2, 3, 2, 3)] == [200] * 4
+    walked = ask_about(4)
+    assert (walked.status_code, walked.json()["code"]) == (429, "harvesting")
+    hasty = ask_about(2)
+    assert (hasty.status_code, hasty.json()["code"]) == (429, "too_many")
+    assert int(hasty.headers["Retry-After"]) > 60
+    assert cds.report({}).status_code == 429
+
+
 def test_an_hour_later_the_count_begins_again(service: Service) -> None:
     clock = Clock()
     harvest = Harvest(ExchangeSettings(harvest_alarm_people=2, harvest_limit_people=3), clock)
@@ -174,7 +227,8 @@ def test_requests_beyond_those_at_once_are_told_to_come_back_and_slow_bodies_tak
 
     whole = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
     guarded = Overload(app, 2, 20.0)
-    with served(guarded) as http, ThreadPoolExecutor(4) as pool:
+    bodies = BodyLimit(guarded, BodyLimits(1000, anybody={"/"}))
+    with served(bodies) as http, ThreadPoolExecutor(4) as pool:
         with socket.create_connection(("127.0.0.1", http.port)) as slow:
             slow.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n1")
             two = [pool.submit(status, http.port, whole) for _ in range(2)]
@@ -211,7 +265,7 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
     """A10: many are cut while they are sent, a quarter as soon as they are whole."""
     chance = random.Random(10)
     request = asking(service.token("hospital_system", "B"), "X00000001")
-    engine = service.city.catalogue.engine
+    pool = service.client.app.state.catalogue.engine.pool  # type: ignore[attr-defined]
     with served(service.client.app) as http:
 
         def cut(_: int) -> None:
@@ -224,8 +278,8 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(cut, range(5_000)))
         wait_until(lambda: http.connections == 0, 60)
-        wait_until(lambda: engine.pool.checkedout() == 0, 60)  # type: ignore[attr-defined]
-        assert sessions_at_work(engine) == 0
+        wait_until(lambda: pool.checkedout() == 0, 60)
+        assert sessions_at_work(service.city.catalogue.engine) == 0
         with socket.create_connection(("127.0.0.1", http.port), 20) as sock, sock.makefile("rb") as file:
             sock.sendall(request)
             assert answer(file)[0] == 200

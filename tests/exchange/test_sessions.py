@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from catalog import accounts, keyring, sessions
+from catalog import accounts, keyring, passwords, sessions
 from catalog.context import Caller
-from catalog.errors import Conflict, HurenError
-from catalog.lockouts import FIRST_WAIT, FREE_TRIES, LONGEST_WAIT
+from catalog.errors import Conflict, HurenError, NotAllowed, TooMany
+from catalog.lockouts import FIRST_WAIT, FREE_TRIES, LONGEST_WAIT, LONGEST_WAIT_OF_ALL
 from catalog.totp import code_at
 from tests.exchange.conftest import Service
 
@@ -118,14 +118,17 @@ def test_the_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_connections
     assert not any(word.startswith("domain") for word in words)
 
 
-def test_on_this_machine_alone_the_cookie_comes_without_tls(service: Service) -> None:
-    service.client.base_url = "http://127.0.0.1:8080"
+def test_only_where_the_configured_address_is_this_machine_the_cookie_comes_without_tls(
+    service: Service, quiet: Service
+) -> None:
+    service.client.base_url = "http://127.0.0.1:8080"  # a Host that anybody may name
     (given,) = first(service, link(service)).headers.get_list("set-cookie")
+    assert given.startswith("__Host-huren=")
+    assert "secure" in given.lower()
+    quiet.client.base_url = "http://huren.example"
+    (given,) = first(quiet, link(quiet, "li")).headers.get_list("set-cookie")
     assert given.startswith("huren=")
     assert "secure" not in given.lower()
-    service.client.base_url = "http://huren.example"
-    (given,) = first(service, link(service, "li")).headers.get_list("set-cookie")
-    assert "secure" in given.lower()
 
 
 def test_what_changes_something_needs_the_csrf_token_of_this_session(
@@ -183,6 +186,27 @@ def test_names_are_shut_out_for_longer_each_time_whether_anybody_has_them_or_not
     assert sign_in(site, "wrong horse battery").status_code == 403
 
 
+def test_who_guesses_waits_an_hour_and_the_owner_elsewhere_two_minutes_or_until_he_is_unlocked(
+    site: Service, zhao: tuple[str, bytes]
+) -> None:
+    catalogue, wrong = site.city.catalogue, "wrong horse battery"
+    for _ in range(FREE_TRIES + 10):
+        site.city.now += timedelta(hours=1)
+        with pytest.raises(NotAllowed):
+            accounts.sign_in(catalogue, NAME, wrong, "", "10.0.0.9")
+
+    def seconds(source: str) -> int:
+        with pytest.raises(TooMany) as refused:
+            accounts.sign_in(catalogue, NAME, PASSWORD, code_now(site, zhao[1]), source)
+        return refused.value.seconds
+
+    assert (seconds("10.0.0.9"), seconds("10.0.0.1"), seconds("")) == (3601, 121, 121)
+    site.city.now += LONGEST_WAIT_OF_ALL
+    assert seconds("10.0.0.9") == 3481
+    accounts.unlock(catalogue, OPERATOR, NAME)
+    assert accounts.sign_in(catalogue, NAME, PASSWORD, code_now(site, zhao[1]), "10.0.0.9")
+
+
 def test_a_session_ends_idle_after_half_an_hour_and_in_any_case_after_twelve(
     site: Service, zhao: tuple[str, bytes]
 ) -> None:
@@ -224,6 +248,42 @@ def test_another_password_ends_every_other_session(site: Service, zhao: tuple[st
     assert call(site, "GET", "/v1/session").status_code == 401
     site.city.now += timedelta(minutes=1)
     assert sign_in(site, new, code_now(site, secret)).status_code == 200
+
+
+def test_a_password_is_not_changed_back_by_who_knew_the_one_that_was_reset_meanwhile(
+    site: Service, zhao: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, is_right = site.city.catalogue, passwords.is_right
+
+    def slow(kept: str | None, password: str) -> bool:
+        accounts.reset(catalogue, OPERATOR, NAME)
+        return is_right(kept, password)
+
+    monkeypatch.setattr("catalog.passwords.is_right", slow)
+    body = {"old": PASSWORD, "new": "another horse battery"}
+    assert call(site, "POST", "/v1/session/password", zhao[0], json=body).status_code == 403
+    assert [each["password"] for each in accounts.listed(catalogue)] == [False]
+    monkeypatch.undo()
+    assert sign_in(site, "another horse battery").status_code == 403
+    with catalogue.engine.connect() as connection:
+        refused = text("select count(*) from audit_event where action = 'session.refused'")
+        assert connection.scalar(refused) == 2
+
+
+def test_who_is_reset_between_his_password_and_his_session_has_no_session(
+    site: Service, zhao: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, is_right = site.city.catalogue, passwords.is_right
+
+    def slow(kept: str | None, password: str) -> bool:
+        accounts.reset(catalogue, OPERATOR, NAME)
+        return is_right(kept, password)
+
+    site.city.now += timedelta(minutes=1)
+    monkeypatch.setattr("catalog.passwords.is_right", slow)
+    assert sign_in(site, code=code_now(site, zhao[1])).status_code == 403
+    with catalogue.engine.connect() as connection:
+        assert connection.scalar(text("select count(*) from account_session")) == 0
 
 
 def test_a_disabled_account_is_out_at_once_and_a_reset_one_begins_anew(

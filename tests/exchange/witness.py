@@ -9,7 +9,7 @@ from exchange.auth import ACCESS, PUBLIC, Rule
 from exchange.description import errors_of
 
 _PATTERNS = [
-    (method, re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), path)
+    (method, re.compile(re.sub(r"\\\{[^}]+\}", "[^/]+", re.escape(path)) + "$"), path)
     for method, path in sorted({**ACCESS, **PUBLIC}, key=lambda key: key[1].count("{"))
 ]
 

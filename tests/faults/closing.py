@@ -9,12 +9,16 @@
 Retrieval over DICOMweb, the audit chain and the ledger have their own tests.
 """
 
+import contextlib
+import gc
 import hashlib
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Protocol, Self
 
 import psutil
@@ -32,6 +36,7 @@ from tests.faults.history import History
 from tests.faults.run_record import RunRecord
 
 DRAIN_SECONDS = 120.0
+SETTLE_SECONDS = 15.0
 _LONG_AGO_SECONDS = 2 * 3600.0  # the spool sweeps partial files after an hour
 _SHARE = 0.10
 _FREE_RSS_BYTES, _FREE_THREADS, _FREE_FDS = 8 << 20, 2, 4  # per process; a tenth of little is nothing
@@ -72,16 +77,28 @@ def drain(spool: Spool) -> float:
 
 
 def sweep(spool: Spool) -> None:
-    """Let the sweep period pass over whatever is half done, recover, and see that nothing of it is left."""
+    """Let the sweep period pass over whatever is half done, recover, and see that nothing of it stays.
+
+    What took the last pack in, or away, may still be at its last step.
+    """
     long_ago = time.time() - _LONG_AGO_SECONDS
     for path in chain(spool.root.rglob("*.part"), (spool.root / "open").iterdir()):
         os.utime(path, (long_ago, long_ago))
     spool.recover()
+    with contextlib.suppress(AssertionError):  # what is left says more
+        wait_until(lambda: not half_done(spool), SETTLE_SECONDS)
+    left = half_done(spool)
+    assert not left, left
+
+
+def half_done(spool: Spool) -> list[Path]:
+    """Partial files, open packs, and receipts or notes of packs that are not there."""
     left = [*spool.root.rglob("*.part"), *(spool.root / "open").iterdir(), *(spool.root / "work").iterdir()]
+    receipts = list((spool.root / "receipts").iterdir())  # before the packs, which only move on
     packs = {pack.pack_id for pack in [*spool.sealed(), *spool.shipped(), *spool.quarantined()]}
-    left += [receipt for receipt in (spool.root / "receipts").iterdir() if receipt.stem not in packs]
+    left += [receipt for receipt in receipts if receipt.stem not in packs]
     left += [path for path in (spool.root / "quarantine").iterdir() if not path.with_suffix(".tar").exists()]
-    assert left == []
+    return left
 
 
 def registered(place: Place) -> list[Sidecar]:
@@ -133,7 +150,7 @@ def _sidecar(store: ObjectStore, key: str) -> Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What a process and its children use."""
+    """What processes use."""
 
     processes: int
     rss_bytes: int
@@ -142,8 +159,18 @@ class Vitals:
 
     @classmethod
     def of(cls, pid: int) -> Self:
+        """What a process and its children use."""
         first = psutil.Process(pid)
-        tree = [first, *first.children(recursive=True)]
+        return cls._of([first, *first.children(recursive=True)])
+
+    @classmethod
+    def own(cls) -> Self:
+        """What the tests' own process uses, garbage not counted; its children are servers that others use too."""
+        gc.collect()
+        return cls._of([psutil.Process()])
+
+    @classmethod
+    def _of(cls, tree: list[psutil.Process]) -> Self:
         return cls(
             processes=len(tree),
             rss_bytes=sum(process.memory_info().rss for process in tree),
@@ -163,11 +190,11 @@ class Vitals:
         )
 
 
-def check_vitals(pid: int, before: Vitals, record: RunRecord, seconds: float = 15.0) -> None:
-    """Check (vi): what a process uses returns within some seconds to what it was."""
+def check_vitals(measure: Callable[[], Vitals], before: Vitals, record: RunRecord) -> None:
+    """Check (vi): what processes use returns within 15 s to what it was."""
     try:
-        wait_until(lambda: Vitals.of(pid).is_back_to(before), seconds)
+        wait_until(lambda: measure().is_back_to(before))
     finally:
-        now = Vitals.of(pid)
+        now = measure()
         record.note(rss_mib=f"{before.rss_bytes >> 20}→{now.rss_bytes >> 20}")
         record.note(threads=f"{before.threads}→{now.threads}", fds=f"{before.fds}→{now.fds}")

@@ -18,21 +18,22 @@ from sqlalchemy import event, select, text
 
 from catalog.context import Catalogue
 from catalog.db import open_engine, transaction
-from catalog.tables import AuditEvent
+from catalog.tables import AuditEvent, Result
 from exchange.auth import ACCESS
 from tests.city import id_number
 from tests.exchange.conftest import Service, service, settings
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
-from tests.reports import IMAGING, take
+from tests.reports import IMAGING, LABORATORY, of_person, take
 
 __all__ = ["service", "settings"]
 Route = tuple[str, str]
 
-# The list, reasons, codes, marks: nothing of a patient, and nothing decided.
+# The list, reasons, codes, marks, clients, addresses, one's own session: nothing of a patient, and nothing decided.
 REFERENCE_DATA: frozenset[Route] = frozenset(
     {
         ("GET", "/openapi.json"),
+        ("GET", "/docs"),
         ("GET", "/v1/items"),
         ("GET", "/v1/reasons"),
         ("GET", "/v1/admin/item-lists"),
@@ -43,6 +44,7 @@ REFERENCE_DATA: frozenset[Route] = frozenset(
         ("POST", "/v1/admin/score"),
         ("GET", "/v1/admin/qc"),
         ("GET", "/v1/admin/qc/expiring"),
+        ("GET", "/v1/admin/clients"),
         ("GET", "/v1/admin/webhooks"),
         ("GET", "/v1/session"),
     }
@@ -52,13 +54,6 @@ ACTS: frozenset[Route] = frozenset(
     {
         ("POST", "/fhir"),
         ("POST", "/fhir/DiagnosticReport"),
-        ("DELETE", "/v1/session"),
-        ("GET", "/v1/admin/clients"),
-        ("POST", "/v1/admin/break-glass/{grant_id}/review"),
-        ("POST", "/v1/admin/clients"),
-        ("POST", "/v1/admin/clients/{client_id}/disable"),
-        ("POST", "/v1/admin/clients/{client_id}/enable"),
-        ("POST", "/v1/admin/clients/{client_id}/keys"),
         ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"),
         ("POST", "/v1/admin/hospitals/{code}/local-codes"),
         ("POST", "/v1/admin/item-lists"),
@@ -75,10 +70,17 @@ ACTS: frozenset[Route] = frozenset(
         ("POST", "/v1/admin/quality/{task_id}/reopen"),
         ("POST", "/v1/admin/remap"),
         ("POST", "/v1/admin/reviews/{task_id}/mapping"),
+        ("POST", "/v1/admin/break-glass/{grant_id}/review"),
+        ("POST", "/v1/admin/clients"),
+        ("POST", "/v1/admin/clients/{client_id}/disable"),
+        ("POST", "/v1/admin/clients/{client_id}/enable"),
+        ("POST", "/v1/admin/clients/{client_id}/keys"),
         ("POST", "/v1/admin/webhooks"),
         ("POST", "/v1/admin/webhooks/{webhook_id}/remove"),
         ("POST", "/v1/admin/webhooks/{webhook_id}/retry"),
+        ("POST", "/v1/break-glass"),
         ("POST", "/v1/break-glass/{grant_id}/end"),
+        ("DELETE", "/v1/session"),
         ("POST", "/v1/session/password"),
         ("POST", "/v1/session/totp"),
         ("POST", "/v1/session/totp/confirm"),
@@ -97,10 +99,12 @@ class Site:
     check_id: str
     result_id: str
     report_id: str
+    value_id: str
     record_id: int
     notice_id: int
     order_id: str = "second"
     position: int = 1
+    resource_id: int = 1  # of the only patient, and of the only study
     code: str = "A"
 
 
@@ -129,21 +133,38 @@ def erasure(site: Site, _name: str) -> Any:
     return {"StudyInstanceUID": site.uid, "basis": "个人信息保护法第四十七条", "confirm": 2}
 
 
+def search(_site: Site, _name: str) -> Any:
+    return {"patient": PERSON, "purpose": "TREAT", "reason": "门诊首诊,了解既往检查"}
+
+
 PERSON = {"id_number": id_number(2)}
+IDENTIFIER = f"urn:huren:id-type:01|{id_number(2)}"
+HERS = {"patient:identifier": IDENTIFIER}
+HER = {
+    "resourceType": "Patient",
+    "identifier": [{"system": "urn:huren:id-type:01", "value": id_number(2)}],
+}
+MATCH = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": HER}]}
 DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/checks"): Case("doctor", body=lambda _, name: ask(name)),
     ("GET", "/v1/checks/{check_id}"): Case("doctor"),
     ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Case("doctor"),
     ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): Case("doctor"),
-    ("POST", "/v1/results/search"): Case(
-        "doctor", body=lambda *_: {"patient": PERSON, "purpose": "TREAT", "reason": "门诊首诊"}
-    ),
-    ("POST", "/v1/break-glass"): Case(
-        "doctor", body=lambda *_: {"patient": PERSON, "reason": "抢救,患者昏迷", "minutes": 5}
-    ),
-    ("GET", "/v1/admin/break-glass"): Case("auditor"),
+    ("POST", "/v1/results/search"): Case("doctor", body=search),
     ("GET", "/v1/reports/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
+    ("GET", "/fhir/DiagnosticReport"): Case("doctor", "/fhir/DiagnosticReport?_id={report_id}"),
+    ("POST", "/fhir/DiagnosticReport/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/ImagingStudy"): Case("doctor", "/fhir/ImagingStudy?identifier=urn:dicom:uid|{uid}"),
+    ("POST", "/fhir/ImagingStudy/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/ImagingStudy/{resource_id}"): Case("doctor"),
+    ("GET", "/fhir/Observation"): Case("doctor", "/fhir/Observation?patient={resource_id}"),
+    ("POST", "/fhir/Observation/_search"): Case("doctor", form=HERS),
+    ("GET", "/fhir/Observation/{resource_id}"): Case("doctor", "/fhir/Observation/{value_id}"),
+    ("GET", "/fhir/Patient"): Case("doctor", "/fhir/Patient?_id={resource_id}"),
+    ("POST", "/fhir/Patient/_search"): Case("doctor", form={"identifier": IDENTIFIER}),
+    ("POST", "/fhir/Patient/$match"): Case("doctor", body=lambda *_: MATCH),
+    ("GET", "/fhir/Patient/{resource_id}"): Case("doctor"),
     ("GET", "/v1/notices"): Case("doctor"),
     ("POST", "/v1/notices/{notice_id}/read"): Case("doctor"),
     ("GET", "/v1/savings"): Case("regulator"),
@@ -162,6 +183,7 @@ DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/admin/people/register"): Case(
         "curator", body=lambda _, name: {**PERSON, "patient_id": f"P-{name}", "hospital": "A"}
     ),
+    ("GET", "/v1/admin/break-glass"): Case("auditor", hospital="B"),
     ("GET", "/v1/admin/erasures"): Case("curator"),
     ("POST", "/v1/admin/erasures/plan"): Case("curator", body=lambda *_: {"patient": PERSON}),
     ("POST", "/v1/patients"): Case(
@@ -217,6 +239,9 @@ def site(service: Service) -> Site:
     city = service.city
     uid = "2.25.1001"
     report_id = take(city, "A", IMAGING, StudyInstanceUID=uid).report_id
+    take(city, "A", LABORATORY, **of_person(2))
+    with transaction(city.catalogue.engine) as session:
+        value_id = session.scalars(select(Result.id).where(Result.study_id.is_(None))).one()
     check = service.call("POST", "/v1/checks", json=ask("first")).json()
     path, shown = f"/v1/checks/{check['check_id']}", check["orders"][0]["candidates"][0]["result_id"]
     decision = {"order_id": "first", "action": "recognise", "result_id": shown}
@@ -226,13 +251,13 @@ def site(service: Service) -> Site:
         service.call("POST", f"/v1/studies/{way}", role="hospital_system", hospital="A", json=body)
     notice = service.call("GET", "/v1/notices").json()["notices"][0]["notice_id"]
     check = service.call("POST", "/v1/checks", json=ask("second")).json()
-    return Site(service, uid, check["check_id"], shown, str(report_id), 1, notice)
+    return Site(service, uid, check["check_id"], shown, str(report_id), str(value_id), 1, notice)
 
 
 def call(site: Site, route: Route, case: Case, name: str) -> Any:
     """Ask as a caller of this request alone."""
     method, template = route
-    held = (case.hospital or "B") if case.role in ("doctor", "hospital_system") else ""
+    held = case.hospital or ("B" if case.role in ("doctor", "hospital_system") else "")
     token = site.service.key.issue(subject=name, role=case.role, hospital=held, lifetime=timedelta(hours=1))
     headers = {"Authorization": f"Bearer {token}", "X-Asked-By": name}
     if case.headers:

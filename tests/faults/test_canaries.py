@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -78,8 +79,10 @@ def test_nothing_that_an_exchange_writes_tells_of_a_patient_or_a_key(site: Site,
         for role, hospital in (("doctor", "B"), ("hospital_system", "B"), ("operator", ""))
     }
     environment = environment_of(running)
-    password = environment["HUREN_DATABASE_URL"].partition("://")[2].partition("@")[0].partition(":")[2]
-    site.secrets += [*tokens.values(), password, environment["HUREN_S3_SECRET_KEY"]]
+    passwords = [
+        urlsplit(value).password or "" for name, value in environment.items() if name.endswith("_URL")
+    ]
+    site.secrets += [*tokens.values(), *filter(None, passwords), environment["HUREN_S3_SECRET_KEY"]]
     by_dicom(site, tokens["operator"])
     by_http(site, tokens)
     by_command(site)

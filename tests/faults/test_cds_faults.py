@@ -16,14 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from catalog.db import open_engine
-from catalog.embedded import Embedded
+from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import open_token_key
 from tests.cds_client import BASE, SELECT, SIGN, CdsClient, call, order
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, serving
 from tests.dicom_node.raw_peer import wait_until
 from tests.exchange.conftest import Service, cds, register_client, service, settings
 from tests.faults.run_record import RunRecord
@@ -38,7 +38,9 @@ THREADS = 4
 
 
 @pytest.fixture
-def beyond(fresh_database_url: str, tmp_path: Path) -> Iterator[tuple[CdsClient, City, TCPProxy]]:
+def beyond(
+    fresh_database_url: str, services: Services, tmp_path: Path
+) -> Iterator[tuple[CdsClient, City, TCPProxy]]:
     """The service, whose database stands behind a proxy; hospital A did a chest CT."""
     url = make_url(fresh_database_url)
     with open_tcp_proxy((str(url.host), int(url.port or 0))) as proxy:
@@ -51,12 +53,14 @@ def beyond(fresh_database_url: str, tmp_path: Path) -> Iterator[tuple[CdsClient,
         city.hospital("B", tier=2, region="500107")
         city.study("A")
         settings = ExchangeSettings(public_url=BASE)
-        app = create_app(catalogue, open_token_key(tmp_path / "token.pem"), settings, Health({}, {}))
+        served = serving(catalogue, services)
+        app = create_app(served, open_token_key(tmp_path / "token.pem"), settings, Health({}, {}))
         with TestClient(app, raise_server_exceptions=False) as http:
             yield register_client(city, http.request), city, proxy
         proxy.trouble = Trouble()
         proxy.cut_all()
-        wait_until(lambda: catalogue.engine.pool.checkedout() == 0, 30)  # type: ignore[attr-defined]
+        wait_until(lambda: served.engine.pool.checkedout() == 0, 30)  # type: ignore[attr-defined]
+        served.engine.dispose()
         catalogue.engine.dispose()
 
 

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from catalog.db import transaction
+from tests.faults import closing
 from tests.faults.closing import closing_check
 from tests.faults.history import History
 from tests.faults.run_record import RunRecord
@@ -65,8 +66,12 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", [nothing, *WRONG])
 def test_one_thing_wrong_fails_the_closing_check(
-    harbour: Harbour, wrong: Callable[[Harbour, History], None], record: RunRecord
+    harbour: Harbour,
+    wrong: Callable[[Harbour, History], None],
+    record: RunRecord,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(closing, "SETTLE_SECONDS", 0.1)
     history = History()
     for one in (sent := series("2.25.100")):
         history.send(one.SOPInstanceUID, one.data)

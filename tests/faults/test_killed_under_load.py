@@ -115,7 +115,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_is_back_at_once(
             record.progress(cycles=cycle, acknowledged=acknowledged, worst_seconds=works.worst_seconds)
         at_work = Vitals.of(works.node.process.pid)
     closing_check(works, history, record)
-    check_vitals(works.node.process.pid, at_work, record)
+    check_vitals(lambda: Vitals.of(works.node.process.pid), at_work, record)
     works.node.stop()
     assert (works.node.process.returncode, works.shipper.stop()) == (0, 0)
     assert works.worst_seconds <= READY_SECONDS

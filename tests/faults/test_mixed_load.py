@@ -46,7 +46,7 @@ def test_mixed_load_with_a_fault_every_two_minutes_loses_nothing_and_grows_nowhe
                 faults=struck, acknowledged=len(history.acknowledged), node_rss_mib=now.rss_bytes >> 20
             )
     closing_check(works, history, record)
-    check_vitals(works.node.process.pid, before, record)
+    check_vitals(lambda: Vitals.of(works.node.process.pid), before, record)
     assert struck >= 4
 
 

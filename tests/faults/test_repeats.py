@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -18,6 +19,7 @@ from tests.faults.victim import Victim, receive
 from tests.flow.harbour import Harbour, running
 from tests.packs import Sent, ct
 from tests.packs import receive as receive_pack
+from tests.processes import forget_peaks, use
 
 TIMES = 5
 COUNT = 20_000 // TIMES
@@ -26,29 +28,40 @@ PER_SERIES = 200
 
 
 @pytest.fixture
-def port(harbour: Harbour) -> Iterator[int]:
-    with Victim(receive, harbour.spool.root.parent, {}) as node:
-        yield node.said
+def node(harbour: Harbour) -> Iterator[Victim]:
+    with Victim(receive, harbour.spool.root.parent, {}) as running:
+        yield running
+
+
+@pytest.fixture
+def port(node: Victim) -> int:
+    assert isinstance(node.said, int)
+    return node.said
 
 
 def test_each_instance_sent_five_times_and_out_of_order_is_kept_once(
-    harbour: Harbour, port: int, record: RunRecord
+    harbour: Harbour, node: Victim, record: RunRecord
 ) -> None:
+    """20,000 sends also of N7: so many small objects leave the node small."""
+    process = psutil.Process(node.pid)
     series = [
         ct(f"2.25.{1000 + number // PER_SERIES}", number % PER_SERIES) for number in range(COUNT - LONE)
     ]
     lone = [ct(f"2.25.{900_000 + number}", 1) for number in range(LONE)]
     plans = [(b"RAW", [*series, *lone]) for _ in range(TIMES - 1)] + [(b"OTHER", lone), (b"RAW", series)]
     history = History()
+    forget_peaks(process)
     with running(Shipper(harbour.spool, harbour.store, harbour.catalogue, ShipSettings(poll_seconds=0.02))):
-        send_at_once(port, plans, history, record.chance)
+        send_at_once(node.said, plans, history, record.chance)
+        peak_rss_mib = use(process).peak_rss_mib
         closing_check(harbour, history, record)
+    assert peak_rss_mib < 300
     assert len(history.acknowledged) == COUNT
     assert (harbour.rows()[0], harbour.rows()[2]) == (
         len({one.study for one in map(Named, [*series, *lone])}),
         0,
     )
-    record.note(sends=sum(len(sent) for _, sent in plans))
+    record.note(sends=sum(len(sent) for _, sent in plans), peak_rss_mib=round(peak_rss_mib))
 
 
 class Named:

@@ -1,7 +1,6 @@
 """D12: an object store that does wrong at random: every pack comes through it whole, and nothing piles up meanwhile."""
 
 import itertools
-import os
 import random
 import time
 from collections import Counter
@@ -31,14 +30,14 @@ def test_a_thousand_store_faults_lose_nothing_and_leak_nothing(harbour: Harbour,
     shipper = Shipper(harbour.spool, harbour.store, harbour.catalogue, SETTINGS)
     with running(shipper), Feed(harbour, history) as feed:
         wait_until(lambda: shipper.counters().get("shipped", 0) > 2 * SETTINGS.workers, 60)
-        before = Vitals.of(os.getpid())
+        before = Vitals.own()
         while faults.total() < FAULTS:
             fault = strike(harbour, next(turn), record.chance)
             faults[fault.kind] += fault.hits
             record.progress(**faults, shipped=shipper.counters()["shipped"])
         feed.end()
         closing_check(harbour, history, record)
-        check_vitals(os.getpid(), before, record)
+        check_vitals(Vitals.own, before, record)
     assert min(faults.values()) > FAULTS // KINDS // 3, faults
     assert harbour.spool.quarantined() == []
     assert shipper.status()["outage"] is None

@@ -20,11 +20,12 @@ from fastapi.testclient import TestClient
 from catalog import clients, revocations
 from catalog.clients import Registration
 from catalog.context import Caller
+from catalog.embedded import Services
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, serving
 from tests.exchange.provider import Provider, running_provider
 from tests.exchange.signers import Signer
 
@@ -55,21 +56,23 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(database_url: str, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
     made: list[City] = []
     catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
     made.append(City(catalogue))
     made[0].hospital("A")
+    served = serving(catalogue, services)
     key = open_token_key(folder / "token.pem")
     with running_provider(folder / "provider") as provider:
         settings = ExchangeSettings(issuers=(provider.rule(),))
-        app = create_app(catalogue, key, settings, Health({}, {}))
+        app = create_app(served, key, settings, Health({}, {}))
         with TestClient(app, raise_server_exceptions=False) as client:
             site = Site(client, key, provider, made[0])
             wait_until_let_in(site, site.own)
             wait_until_let_in(site, provider.token)
             yield site
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 

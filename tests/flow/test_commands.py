@@ -3,15 +3,20 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
+import jwt
 import psycopg
 import pytest
+import typer
+from fhir.resources.R4B.auditevent import AuditEvent
 from typer.testing import CliRunner
 
-from huren import ELSEWHERE, HERE, app, main
+from catalog.console import HERE
+from huren import ELSEWHERE, app, main
 from tests.city import id_number
 from tests.flow.conftest import register
 from tests.flow.running import PATIENT, Running, huren, make_instance, until
@@ -19,6 +24,7 @@ from tests.flow.running import PATIENT, Running, huren, make_instance, until
 pytestmark = pytest.mark.flow
 README = Path(__file__).parents[2] / "README.md"
 TODAY = "2026-03-02"
+WITHOUT_A_FOLDER = {("openapi",), ("items", "score")}
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +42,23 @@ def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_every_command_helps_takes_a_data_folder_and_stands_in_the_readme() -> None:
-    names = [*ELSEWHERE, "up", "env"]
-    for name in names:
-        done = CliRunner().invoke(app, [name, "--help"])
-        assert done.exit_code == 0, name
+    for name in (*ELSEWHERE, "up", "env"):
         assert f"huren {name}" in README.read_text(), name
-        if name not in (
-            "hospital",
-            "qc",
-            "quality",
-            "items",
-            "prices",
-            "savings",
-            "people",
-            "cds-client",
-            "keys",
-            "reports",
-            "audit",
-            "webhook",
-        ):
-            assert "--data-dir" in done.stdout or name == "openapi", name
-            assert "例 / example" in done.stdout, name
+    for words in leaves(typer.main.get_command(app)):
+        done = CliRunner().invoke(app, [*words, "--help"])
+        assert done.exit_code == 0, words
+        assert "--data-dir" in done.stdout or words in WITHOUT_A_FOLDER, words
+        assert "例 / example" in done.stdout, words
     assert Path("var") == HERE
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that is not a group of others."""
+    if not hasattr(command, "list_commands"):
+        yield words
+        return
+    for name in command.list_commands(None):
+        yield from leaves(command.get_command(None, name), (*words, name))
 
 
 BAD = {
@@ -93,24 +94,33 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_clear_error_and_changes_nothing(
-    clocked: Running,
-    database_of_clocked: str,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    before = registry_of(database_of_clocked)
+@pytest.fixture
+def command(
+    clocked: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process, beside the running exchange; gives its exit code and what it printed."""
     for variable, value in clocked.environment.items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(sys, "argv", ["huren", *BAD[name], "--data-dir", str(clocked.data_dir)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    assert ended.value.code in (1, 2)
-    assert "rror" in said.err or "refused" in said.out or "failed" in said.out
-    assert id_number(2)[:14] not in said.err
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["huren", *arguments, "--data-dir", str(clocked.data_dir)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_error_and_changes_nothing(
+    command: Callable[..., tuple[int, str, str]], database_of_clocked: str, name: str
+) -> None:
+    before = registry_of(database_of_clocked)
+    code, printed, error = command(*BAD[name])
+    assert code in (1, 2)
+    assert "rror" in error or "refused" in printed or "failed" in printed
+    assert id_number(2)[:14] not in error
     assert registry_of(database_of_clocked) == before
 
 
@@ -201,3 +211,48 @@ def test_the_command_checks_and_recounts(clocked: Running) -> None:
     assert (answer["answer"], answer["orders"][0]["candidates"]) == ("complete", [])
     assert json.loads(clocked.run("savings", "verify", "--json").stdout)["agrees"] is True
     assert "胸部CT平扫" in clocked.run("items", "list").stdout
+
+
+def test_a_running_house_seals_anchors_and_verifies_and_a_tampering_is_named(
+    clocked: Running, command: Callable[..., tuple[int, str, str]], database_of_clocked: str, tmp_path: Path
+) -> None:
+    command("check", "--hospital", "B", "--item", "CT07", "--id-number", id_number(2))
+    heads = clocked.data_dir / "audit" / "heads.jsonl"
+    until(heads.exists)
+
+    def verified() -> bool:
+        told = json.loads(command("audit", "verify", "--anchor", str(heads), "--from-store", "--json")[1])
+        return bool(told["agrees"] and told["anchors"] >= 2 and not told["unsealed"])
+
+    until(verified)
+    exported = tmp_path / "audit.ndjson"
+    assert command("audit", "export", "--fhir", str(exported))[0] == 0
+    for line in exported.read_text().splitlines():
+        AuditEvent.model_validate_json(line)
+    assert command("audit", "key")[1].startswith("-----BEGIN PUBLIC KEY-----")
+    with psycopg.connect(database_of_clocked) as connection:
+        connection.execute("set session_replication_role = replica")  # the append-only guards off
+        (changed,) = connection.execute(
+            "update audit_event set caller = 'nobody' where id = (select min(id) from audit_event) returning id"
+        ).fetchone() or (0,)
+    code, printed, _ = command("audit", "verify", "--json")
+    first = json.loads(printed)["findings"][0]
+    assert (code, first["kind"], first["record_id"]) == (1, "edited", changed)
+
+
+def test_a_token_stands_in_the_audit_and_is_taken_back_by_its_number(
+    command: Callable[..., tuple[int, str, str]], database_of_clocked: str
+) -> None:
+    code, printed, beside = command("token", "--role", "regulator", "--subject", "zhou")
+    claims = jwt.decode(printed.strip(), options={"verify_signature": False})
+    assert code == 0
+    assert f"huren revoke --jti {claims['jti']}" in beside
+    assert command("revoke", "--jti", claims["jti"])[0] == 0
+    with psycopg.connect(database_of_clocked) as connection:
+        query = "select detail from audit_event where action = 'token.issue' and detail->>'jti' = %s"
+        told = connection.execute(query, (claims["jti"],)).fetchall()
+        taken = connection.execute("select jti from revoked_token").fetchall()
+    kept = {name: claims[name] for name in ("jti", "role")} | {"subject": "zhou"}
+    assert [{name: row[0][name] for name in kept} for row in told] == [kept]
+    assert abs(told[0][0]["exp"] - claims["exp"]) <= 1
+    assert taken == [(claims["jti"],)]

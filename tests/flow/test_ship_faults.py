@@ -198,7 +198,7 @@ def test_an_outage_of_the_database_is_waited_out(harbour: Harbour, embedded: Emb
 @contextmanager
 def allowed(embedded: Embedded, database: str, connections: bool) -> Iterator[None]:
     def execute(statement: str) -> None:
-        with psycopg.connect(embedded.services.database_url, autocommit=True) as connection:
+        with psycopg.connect(embedded.services.owner_url, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
 
     execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS {str(connections).lower()}')

@@ -177,8 +177,10 @@ def _create_accounts() -> None:
     op.create_table(
         "sign_in_failure",
         sa.Column("name_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("source_digest", sa.LargeBinary(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("failed_at", _TIME, nullable=False),
         sa.Column("locked_until", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("name_digest", name=op.f("pk_sign_in_failure")),
+        sa.PrimaryKeyConstraint("name_digest", "source_digest", name=op.f("pk_sign_in_failure")),
     )
+    op.create_index("ix_sign_in_failure_failed_at", "sign_in_failure", ["failed_at"])

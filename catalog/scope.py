@@ -1,0 +1,135 @@
+"""For whom a transaction works: PostgreSQL shows it that hospital's rows, and those of the people it has opened.
+
+The policies stand in catalog.row_security; what they ask is set for one transaction only and goes with its BEGIN.
+A connection whose engine has no scope sets nothing: to the service's role it then shows nothing, while workers and
+the owner need none.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from catalog.context import Caller, Catalogue
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OPTION: Final = "huren_scope"
+_STEADY: Final = "huren_steady"
+_BOOKS: Final = "huren_books"
+BOOKKEEPING: Final = "bookkeeping"
+REVIEWER: Final = "reviewer"  # an auditor who belongs to a hospital: what is that hospital's, no more
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a transaction acts as: a caller's role and hospital, or one of the service's own duties."""
+
+    role: str
+    hospital_code: str = ""
+
+    @classmethod
+    def of(cls, caller: "Caller") -> "Scope":
+        """Return the scope of whoever calls."""
+        reviews = caller.role == "auditor" and caller.hospital_code
+        code = "" if "\0" in caller.hospital_code else caller.hospital_code  # PostgreSQL knows no such text
+        return cls(REVIEWER if reviews else caller.role, code)
+
+
+GATE: Final = Scope("gate")  # who may come in: clients, accounts, sessions, tokens
+COURIER: Final = Scope("courier")  # news on their way to hospitals
+
+
+def scoped(engine: Engine, scope: Scope) -> Engine:
+    """Return the engine for work in this scope; it shares the connections of the other."""
+    return engine.execution_options(**{_OPTION: scope})
+
+
+def steady(engine: Engine) -> Engine:
+    """Return the engine for transactions that see one state of the database from beginning to end."""
+    return engine.execution_options(**{_STEADY: True})
+
+
+def begin(connection: Connection) -> None:
+    """Begin a scoped transaction: BEGIN and what the policies ask go in one message, so it costs no round trip."""
+    options = connection.get_execution_options()
+    scope: Scope | None = options.get(_OPTION)
+    is_steady = options.get(_STEADY, False)
+    if scope is None and not is_steady:
+        return
+    raw: Any = connection.connection.driver_connection
+    statement: sql.Composable = sql.SQL("begin isolation level repeatable read" if is_steady else "begin")
+    if scope is not None:
+        statement += sql.SQL("; select act_for({}, {})").format(scope.role, scope.hospital_code)
+    result = raw.pgconn.exec_(statement.as_bytes(raw))
+    if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        raise error_from_result(result)
+
+
+def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":
+    """Return the catalogue for work in this scope."""
+    return replace(catalogue, engine=scoped(catalogue.engine, scope))
+
+
+@contextmanager
+def bookkeeping(session: Session) -> Iterator[None]:
+    """Let the exchange's books follow from what a hospital did: links, savings and news cross hospitals.
+
+    Within, all rows of patients, decisions and news are seen; a caller has been answered to by what comes after.
+    """
+    scope: Scope | None = session.connection().get_execution_options().get(_OPTION)
+    if scope is None or session.info.get(_BOOKS):
+        yield
+        return
+    session.flush()
+    session.execute(_AS, {"role": BOOKKEEPING})
+    session.info[_BOOKS] = True
+    try:
+        yield
+        session.flush()
+        session.execute(_AS, {"role": scope.role})
+    finally:
+        del session.info[_BOOKS]
+
+
+def books(work: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+    """Have a function of a session do its work as the exchange's bookkeeping."""
+
+    @wraps(work)
+    def kept(session: Session, /, *args: P.args, **more: P.kwargs) -> T:
+        with bookkeeping(session):
+            return work(session, *args, **more)
+
+    return kept
+
+
+_AS: Final = text("select set_config('huren.role', :role, true)")
+
+
+def open_people(session: Session, person_ids: Collection[int]) -> frozenset[int]:
+    """Let the transaction see these people and those merged with them; returns all of them that there are."""
+    found: list[int] = session.scalar(
+        text("select open_people(cast(:ids as bigint[]))"), {"ids": sorted(person_ids)}
+    )
+    return frozenset(found)
+
+
+def open_number(session: Session, id_type: str, digests: Sequence[bytes]) -> int | None:
+    """Let the transaction see whoever has a number with one of these hashes; returns his id, if he is known."""
+    statement = text("select open_number(:id_type, cast(:digests as bytea[]))")
+    found: int | None = session.scalar(statement, {"id_type": id_type, "digests": list(digests)})
+    return found
+
+
+def open_report(session: Session, report_id: int) -> None:
+    """Let the transaction see whose report this is, if it was shown to the hospital or a grant lets it see him."""
+    session.execute(text("select open_report(:id)"), {"id": report_id})

@@ -1,0 +1,240 @@
+"""Where each route stands in the access matrix: which object it names, and what it answers whom it lets in.
+
+Roles and scopes are not told here: they are those of `exchange.auth.ACCESS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from exchange import fhir_examples
+from tests.exchange.signers import Signer
+from tests.faults.matrix_site import (
+    COLLEAGUE,
+    CROSSED,
+    CT07,
+    FOREIGN,
+    HIDDEN,
+    MALFORMED,
+    NONE,
+    OWN,
+    UNKNOWN,
+    Kind,
+    Names,
+)
+
+Route = tuple[str, str]
+_USUAL: Final[Mapping[Kind, int]] = {
+    NONE: 200,
+    OWN: 200,
+    FOREIGN: 404,
+    HIDDEN: 404,
+    COLLEAGUE: 404,
+    CROSSED: 404,
+    UNKNOWN: 404,
+    MALFORMED: 422,
+}
+_ALIKE: Final = {HIDDEN: 200, UNKNOWN: 200}  # a known person, a hidden and an unknown one look the same
+
+
+@dataclass(frozen=True)
+class Place:
+    """A route's object, its request, and the statuses that are not the usual ones, for some roles of their own."""
+
+    thing: str = NONE
+    statuses: Mapping[Kind, int] = field(default_factory=dict)
+    body: Callable[[Names], Any] | None = None
+    query: str = ""
+    form: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    of_roles: Mapping[str, Mapping[Kind, int]] = field(default_factory=dict)
+
+    def status(self, role: str, kind: Kind) -> int:
+        """Return what it answers a caller of this role who may use the route."""
+        return {**_USUAL, **self.statuses, **self.of_roles.get(role, {})}[kind]
+
+
+def _made(*kinds: Kind, status: int = 201) -> dict[Kind, int]:
+    return dict.fromkeys(kinds, status)
+
+
+def _bundle(names: Names) -> Any:
+    told = fhir_examples.BUNDLE["entry"]
+    number = {"type": {"coding": [{"code": "NNCHN"}]}, "value": names["patient"]["id_number"]}
+    record = {"type": {"coding": [{"code": "MR"}]}, "value": "P-9"}
+    patient = {"resourceType": "Patient", "identifier": [record, number]}
+    return {**fhir_examples.BUNDLE, "entry": [{**told[0], "resource": patient}, *told[1:]]}
+
+
+def _report(names: Names) -> Any:
+    study = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{names['uid']}"}}
+    return {**fhir_examples.REPORT, "imagingStudy": [study]}
+
+
+def _turn(names: Names) -> Any:
+    return {"StudyInstanceUID": names["uid"], "reason": "录入错误"}
+
+
+def _with_reason(names: Names) -> Any:
+    return {**names, "reason": "已核对"}
+
+
+def _nothing(_names: Names) -> Any:
+    return {}
+
+
+_ASKING: Final = Place(
+    "patient", _ALIKE, lambda names: {**names, "orders": [{"order_id": "m", "item_code": CT07}]}
+)
+_DECIDING: Final = Place(
+    "decision",
+    # the check stands, what it showed is not to be had any more; a result it did not show is none of its candidates
+    {HIDDEN: 409, CROSSED: 422},
+    lambda names: {"order_id": names["order_id"], "action": "recognise", "result_id": names["result_id"]},
+    headers={"idempotency-key": "m"},
+)
+_EVALUATION: Final = {"item": CT07, "scope": "CY", "from": "2026-01-01", "to": "2026-12-31"}
+_KEYS: Final = Signer("EdDSA").jwks
+_CSV: Final = {"content-type": "text/csv"}
+_OF_THE_REVIEWER: Final = {"auditor": {OWN: 404}, "reviewer": {OWN: 404}}
+_NO_SESSION: Final = Place(NONE, {NONE: 403})  # a bearer token is no session
+
+
+def _lines(text: str) -> Callable[[Names], Any]:
+    return lambda _: text.encode()
+
+
+PLACES: Final[dict[Route, Place]] = {
+    ("POST", "/v1/checks"): _ASKING,
+    ("GET", "/v1/checks/{check_id}"): Place("check", {HIDDEN: 200}),
+    ("POST", "/v1/checks/{check_id}/decisions"): _DECIDING,
+    ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Place("check", {HIDDEN: 200}),
+    ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): Place("check", {HIDDEN: 200}),
+    ("POST", "/v1/results/search"): Place(
+        "patient", _ALIKE, lambda names: {**names, "purpose": "TREAT", "reason": "门诊首诊"}
+    ),
+    ("GET", "/v1/admin/webhooks"): Place(),
+    ("POST", "/v1/admin/webhooks"): Place(
+        "hospital", {OWN: 201}, lambda n: {"hospital": n["code"], "url": "https://hooks.b.example/m"}
+    ),
+    ("POST", "/v1/admin/webhooks/{webhook_id}/remove"): Place("webhook"),
+    ("POST", "/v1/admin/webhooks/{webhook_id}/retry"): Place("webhook"),
+    ("POST", "/v1/patients"): Place(
+        "patient", _made(OWN, HIDDEN, UNKNOWN), lambda names: {**names["patient"], "patient_id": "P-m"}
+    ),
+    ("POST", "/v1/patients/sharing"): Place(
+        "patient", _ALIKE, lambda names: {**names["patient"], "shared": False}
+    ),
+    ("GET", "/v1/notices"): Place(of_roles={"auditor": {NONE: 404}}),
+    ("POST", "/v1/notices/{notice_id}/read"): Place("notice", of_roles=_OF_THE_REVIEWER),
+    ("POST", "/v1/break-glass"): Place(
+        "patient", _made(OWN, HIDDEN, UNKNOWN), lambda names: {**names, "reason": "抢救,患者昏迷"}
+    ),
+    ("POST", "/v1/break-glass/{grant_id}/end"): Place("grant"),
+    ("GET", "/v1/admin/break-glass"): Place(),
+    ("POST", "/v1/admin/break-glass/{grant_id}/review"): Place(
+        "grant to review", body=lambda _: {"verdict": "justified"}, of_roles={"auditor": {FOREIGN: 200}}
+    ),
+    ("POST", "/v1/studies/withdraw"): Place("study", body=_turn),
+    ("POST", "/v1/studies/restore"): Place("withdrawn study", body=_turn),
+    ("GET", "/v1/reports/{report_id}"): Place("report"),
+    ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"): Place("attachment"),
+    ("POST", "/fhir"): Place("patient", _ALIKE, _bundle),
+    ("POST", "/fhir/DiagnosticReport"): Place("study", _made(OWN, FOREIGN, UNKNOWN), _report),
+    ("GET", "/fhir/DiagnosticReport/{report_id}"): Place("report"),
+    ("GET", "/fhir/AuditEvent"): Place(),
+    ("POST", "/fhir/AuditEvent/_search"): Place(form="_count=2"),
+    ("GET", "/fhir/AuditEvent/{record_id}"): Place("record", of_roles={"auditor": {FOREIGN: 200}}),
+    ("GET", "/v1/session"): _NO_SESSION,
+    ("DELETE", "/v1/session"): _NO_SESSION,
+    ("POST", "/v1/session/password"): Place(NONE, {NONE: 403}, lambda _: {"old": "o", "new": "n"}),
+    ("POST", "/v1/session/totp"): _NO_SESSION,
+    ("POST", "/v1/session/totp/confirm"): Place(NONE, {NONE: 403}, lambda _: {"code": "123456"}),
+    ("GET", "/openapi.json"): Place(),
+    ("GET", "/docs"): Place(),
+    ("GET", "/v1/items"): Place(),
+    ("GET", "/v1/reasons"): Place(),
+    ("GET", "/v1/savings"): Place(),
+    ("POST", "/v1/savings/verify"): Place(),
+    ("GET", "/v1/admin/studies"): Place(),
+    ("GET", "/v1/admin/unmapped"): Place(),
+    ("GET", "/v1/admin/conflicts"): Place(),
+    ("GET", "/v1/admin/reports"): Place(),
+    ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Place("hospital"),
+    ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Place("hospital"),
+    ("GET", "/v1/admin/people/queue"): Place(),
+    ("POST", "/v1/admin/people/show"): Place("person", {HIDDEN: 200}, dict),
+    ("POST", "/v1/admin/people/register"): Place(
+        "patient",
+        _made(OWN, HIDDEN, UNKNOWN),
+        lambda n: {**n["patient"], "patient_id": "P-m", "hospital": "B"},
+    ),
+    ("POST", "/v1/admin/people/merge"): Place("pair", body=_with_reason),
+    ("POST", "/v1/admin/people/accept"): Place("claim", body=_with_reason),
+    ("POST", "/v1/admin/people/reject"): Place("claim", body=_with_reason),
+    ("POST", "/v1/admin/people/undo"): Place("event", body=_with_reason),
+    ("GET", "/v1/admin/erasures"): Place(),
+    ("POST", "/v1/admin/erasures"): Place(
+        "patient", _made(OWN, HIDDEN, status=202), lambda n: {"confirm": 2, "basis": "第四十七条", **n}
+    ),
+    ("POST", "/v1/admin/erasures/plan"): Place("patient", {HIDDEN: 200}, dict),
+    ("POST", "/v1/admin/hospitals/{code}/studies/withdraw"): Place("study of a hospital", body=_turn),
+    ("POST", "/v1/admin/hospitals/{code}/studies/restore"): Place(
+        "withdrawn study of a hospital", body=_turn
+    ),
+    ("GET", "/v1/admin/item-lists"): Place(),
+    ("POST", "/v1/admin/item-lists"): Place(
+        NONE, {NONE: 422}, _lines("code\nCT07\n"), "version=v&effective_from=2027-01-01", headers=_CSV
+    ),
+    ("GET", "/v1/admin/item-lists/{version}"): Place("version"),
+    ("GET", "/v1/admin/item-lists/{version}/diff"): Place("version", query="against=proposal-1"),
+    ("GET", "/v1/admin/hospitals/{code}/local-codes"): Place("hospital"),
+    ("POST", "/v1/admin/hospitals/{code}/local-codes"): Place(
+        "hospital", body=_lines("local_code,name,item_code\nK-17,胸部CT,CT07\n"), headers=_CSV
+    ),
+    ("POST", "/v1/admin/remap"): Place(),
+    ("POST", "/v1/admin/score"): Place(NONE, {NONE: 422}, _lines("modality\nCT\n"), headers=_CSV),
+    ("GET", "/v1/admin/reviews"): Place(),
+    ("POST", "/v1/admin/reviews/{task_id}/mapping"): Place("mapping task", body=lambda _: {"items": []}),
+    ("GET", "/v1/admin/quality"): Place(),
+    ("POST", "/v1/admin/quality/{task_id}/confirm"): Place("quality task", body=_nothing),
+    ("POST", "/v1/admin/quality/{task_id}/dismiss"): Place("quality task", body=_nothing),
+    ("POST", "/v1/admin/quality/{task_id}/reopen"): Place("decided quality task", body=_nothing),
+    ("GET", "/v1/admin/qc"): Place(),
+    ("POST", "/v1/admin/qc"): Place(
+        "hospital", {OWN: 201}, lambda names: {"hospital": names["code"], **_EVALUATION}
+    ),
+    ("GET", "/v1/admin/qc/expiring"): Place(),
+    ("POST", "/v1/admin/qc/import"): Place(
+        body=_lines("hospital,item,scope,result,from,to\nA,CT07,全国,合格,2026-01-01,2026-07-31\n"),
+        headers=_CSV,
+    ),
+    ("POST", "/v1/admin/qc/consortia"): Place(
+        "hospital", {OWN: 201}, lambda n: {"code": "YUXI", "name": "渝西医联体", "members": [n["code"]]}
+    ),
+    ("POST", "/v1/admin/qc/{evaluation_id}/end"): Place(
+        "evaluation", body=lambda _: {"last_day": "2026-06-30"}
+    ),
+    ("GET", "/v1/admin/clients"): Place(),
+    ("POST", "/v1/admin/clients"): Place(
+        "hospital", {OWN: 201}, lambda n: {"client_id": "m", "hospital": n["code"], "jwks": _KEYS}
+    ),
+    ("POST", "/v1/admin/clients/{client_id}/keys"): Place("client", body=lambda _: {"jwks": _KEYS}),
+    ("POST", "/v1/admin/clients/{client_id}/disable"): Place("client"),
+    ("POST", "/v1/admin/clients/{client_id}/enable"): Place("client"),
+    # whoever calls, with or without a token
+    ("GET", "/healthz"): Place(),
+    ("GET", "/readyz"): Place(),
+    ("GET", "/metrics"): Place(),
+    ("GET", "/cds-services"): Place(),
+    ("POST", "/cds-services/{service_id}"): Place("service", {OWN: 401, MALFORMED: 404}, _nothing),
+    ("POST", "/cds-services/{service_id}/feedback"): Place("service", {OWN: 401, MALFORMED: 404}, _nothing),
+    ("POST", "/v1/session"): Place(NONE, {NONE: 403}, lambda _: {"name": "nobody", "password": "x"}),
+    ("POST", "/v1/session/first"): Place(
+        NONE, {NONE: 403}, lambda _: {"link": "x", "password": "correct horse battery"}
+    ),
+    ("POST", "/oauth2/token"): Place(NONE, {NONE: 400}, form="grant_type=none"),
+    ("GET", "/.well-known/jwks.json"): Place(),
+    ("GET", "/.well-known/oauth-authorization-server"): Place(),
+    ("GET", "/.well-known/smart-configuration"): Place(),
+}
