@@ -1,6 +1,7 @@
 """The one command. It imports a command's package only when that command is run: most are run often."""
 
 import importlib
+import resource
 import shlex
 import sys
 import threading
@@ -147,6 +148,9 @@ def _roles(data_dir: Path, dicom: int, http: int) -> dict[str, list[str]]:
 
 def main() -> None:
     """Run the command; what goes wrong is one clear line and an exit code, never a traceback."""
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a core dump, of it or of what it starts, would hold patients
     set_up_logging()
     try:
         app()

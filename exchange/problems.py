@@ -1,6 +1,7 @@
 """Errors on the wire: RFC 9457 problem+json, one mapping for the whole error tree, no patient data."""
 
 import logging
+import re
 import uuid
 from http import HTTPStatus
 from typing import Any, Final
@@ -46,6 +47,7 @@ _PLAIN: Final[dict[int, tuple[str, str, str]]] = {
     413: ("too_large", "请求内容过大", "The request body is too large"),
     500: ("internal_error", "服务内部错误,已记录", "An internal error; it has been logged"),
 }
+_OUR_NAMES: Final = re.compile(r"[a-z_]{1,32}")
 _ASKING: Final = frozenset({"/v1/checks", "/v1/results/search"})  # where silence must not read as "no prior"
 
 
@@ -156,7 +158,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if any(fault["type"] == "json_invalid" for fault in error.errors()):
         return problem_at(request.url.path, 400, *_PLAIN[400])
     faults = [
-        {"field": ".".join(str(part) for part in fault["loc"][1:]), "message": fault["msg"]}
+        {"field": ".".join(str(part) for part in _place(fault)), "message": fault["msg"]}
         for fault in error.errors()
     ]
     return problem_at(
@@ -167,6 +169,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
         "The request is not valid",
         errors=faults[:20],
     )
+
+
+def _place(fault: dict[str, Any]) -> tuple[str | int, ...]:
+    """Return where a fault is; a field we do not know has a name of the caller's making, which is not repeated."""
+    place: tuple[str | int, ...] = fault["loc"][1:]
+    is_theirs = fault["type"] == "extra_forbidden" and not _OUR_NAMES.fullmatch(str(place[-1]))
+    return place[:-1] if is_theirs else place
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """What every test may ask for: real stores, a fresh database, and tools that must be there in CI."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from psycopg import sql
 from catalog.db import open_engine
 from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
+from tests.canaries import leaks, leaks_below
 from tests.city import prepare
 from tests.needs import find_tool, mount_volume
 from tests.turns import Turns
@@ -25,6 +26,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have the tests of several workers take turns; xdist gives each worker a folder beside the others'."""
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose processes wrote of a patient to their log or terminal (FAULTS A15)."""
+    report = yield
+    if found := leaks("\n".join(content for _, content in report.sections)):
+        report.outcome, report.longrepr = (
+            "failed",
+            "what was written tells of a patient:\n" + "\n".join(found),
+        )
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail at the end where the log or the run folder of any process tells of a patient (FAULTS A15)."""
+    yield
+    assert leaks_below(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
+from tests.canaries import leaks
 from tests.cds_client import BASE, CdsClient
 from tests.city import City, open_catalogue, serving
 from tests.exchange.witness import AuditWatch, assert_documented, route_of, rule_of
@@ -59,6 +60,8 @@ class Service:
             sent["Authorization"] = f"Bearer {self.token(role, held)}"
         watch = AuditWatch(self.city.catalogue.engine)
         answer = self.client.request(method, path, headers=sent, **more)
+        if answer.status_code >= 400 or path in ("/metrics", "/readyz"):
+            assert leaks(answer.content) == []
         if route := route_of(method, path):
             app: Any = self.client.app
             assert_documented(app.openapi(), method, route, answer.status_code)

@@ -57,6 +57,12 @@ def test_a_bad_search_is_refused_and_repeats_nothing_of_the_patient(service: Ser
         assert "林晓渝" not in answer.text
 
 
+def test_a_name_of_a_field_that_is_not_ours_is_not_repeated(service: Service) -> None:
+    for name, told in (("everything", "everything"), ("林晓渝", ""), (id_number(2), "")):
+        answer = search(service, **{name: 1})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, told)
+
+
 def test_a_nul_in_a_check_or_a_decision_is_refused_and_no_error(service: Service) -> None:
     patient = {"id_type": "01", "id_number": id_number(2)}
     order = {"order_id": "1", "item_code": "CT07"}

@@ -267,7 +267,7 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
     """A10: many are cut while they are sent, a quarter as soon as they are whole."""
     chance = random.Random(10)
     request = asking(service.token("hospital_system", "B"), "X00000001")
-    engine = service.city.catalogue.engine
+    pool = service.client.app.state.catalogue.engine.pool  # type: ignore[attr-defined]
     with served(service.client.app) as http:
 
         def cut(_: int) -> None:
@@ -280,8 +280,8 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(cut, range(5_000)))
         wait_until(lambda: http.connections == 0, 60)
-        wait_until(lambda: engine.pool.checkedout() == 0, 60)  # type: ignore[attr-defined]
-        assert sessions_at_work(engine) == 0
+        wait_until(lambda: pool.checkedout() == 0, 60)
+        assert sessions_at_work(service.city.catalogue.engine) == 0
         with socket.create_connection(("127.0.0.1", http.port), 20) as sock, sock.makefile("rb") as file:
             sock.sendall(request)
             assert answer(file)[0] == 200

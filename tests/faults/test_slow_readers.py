@@ -78,8 +78,8 @@ def test_five_hundred_slow_readers_cost_no_connection_of_the_database_and_nobody
     site: Site, record: RunRecord
 ) -> None:
     """A6."""
-    pool: Any = site.service.city.catalogue.engine.pool
-    downloads = site.service.client.app.state.downloads  # type: ignore[attr-defined]
+    state = site.service.client.app.state  # type: ignore[attr-defined]
+    pool, downloads = state.catalogue.engine.pool, state.downloads
     with ExitStack() as crowd, Peer(site.http.port, "127.0.0.2") as good:
         readers = [
             crowd.enter_context(Peer(site.http.port, "127.0.0.3", receive_bytes=4096)) for _ in range(READERS)
