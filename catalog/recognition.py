@@ -11,7 +11,7 @@ from sqlalchemy import select
 from catalog import audit, check_record, groups, lookup, result_reports, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
-from catalog.db import transaction
+from catalog.db import plan_once, transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
@@ -73,6 +73,7 @@ def check(
     _refuse_duplicates(catalogue, request.orders)
     digests = catalogue.vault.digests(request.document.id_type, request.document.number)
     with transaction(catalogue.engine) as session:
+        plan_once(session)
         stamp, person = lookup.asked_about(session, request.document.id_type, digests)
         registry = Registry(session, catalogue.registry.under(stamp))
         hospital_id, asker = registry.hospital(caller.hospital_code)

@@ -11,6 +11,7 @@ import psycopg
 
 from catalog.seed_people import number_of
 from exchange.tokens import TokenKey
+from tests.cds_client import SIGN, CdsClient, call, order
 
 HOSPITALS = [f"S3{number:04d}" for number in range(1, 41)] + [f"S2{number:04d}" for number in range(1, 41)]
 ASKED = ("CT07", "MR01", "XR01", "CT01", "LB01", "LB20")
@@ -77,6 +78,22 @@ def messages(asked: Iterable[Question], key: TokenKey, marker: str = "") -> list
         body = json.dumps(question.body, ensure_ascii=False).replace("BENCH-", f"BENCH{marker}-")
         found.append(_message("POST", "/v1/checks", tokens[question.hospital], body))
     return found
+
+
+def cds_messages(asked: Iterable[Question], client: CdsClient) -> list[str]:
+    """Return calls of an ordering system that speaks CDS Hooks, each with a token of its own."""
+    path = f"/cds-services/{SIGN}"
+    calls = (json.dumps(cds_call(question), ensure_ascii=False) for question in asked)
+    return [_message("POST", path, client.token(path), body) for body in calls]
+
+
+def cds_call(question: Question, marker: str = "") -> dict[str, Any]:
+    """Return the same question as an order-sign call."""
+    document = {"system": "urn:huren:id-type:01", "value": question.body["patient"]["id_number"]}
+    patient = {"resourceType": "Patient", "id": "p1", "identifier": [document]}
+    asked = question.body["orders"]
+    drafts = [order(f"CDS{marker}-{each['order_id']}", each["item_code"]) for each in asked]
+    return call(*drafts, prefetch={"patient": patient})
 
 
 def trivial_messages(key: TokenKey, path: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""A small HTTP client that only measures: `python -m tests.benchmarks.load PORT CLIENTS SECONDS < requests`.
+"""A small HTTP client that only measures: `python -m tests.benchmarks.load PORT CLIENTS SECONDS [TEXT] < requests`.
 
 Requests are whole messages, as JSON strings one a line; each client sends every CLIENTS-th of them in turn over one
-connection, the next as soon as the last is answered. Prints the milliseconds of each, and every status not 200.
+connection, the next as soon as the last is answered. Prints the milliseconds of each, every status not 200, and how
+many answers had TEXT in them.
 """
 
 import json
@@ -17,6 +18,8 @@ class Client:
     """One connection and what it saw."""
 
     requests: list[bytes]
+    text: bytes
+    with_text: int = 0
     milliseconds: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -30,8 +33,9 @@ class Client:
                     if began >= until:
                         return
                     connection.sendall(request)
-                    status = answer(connection)[0]
+                    status, body = answer(connection)
                     self.milliseconds.append((time.perf_counter() - began) * 1000)
+                    self.with_text += bool(self.text) and self.text in body
                     if status != 200:
                         self.faults.append(str(status))
 
@@ -59,7 +63,8 @@ def main() -> None:
     """Run the clients and print what they saw."""
     port, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     requests = [json.loads(line).encode() for line in sys.stdin]
-    clients = [Client(requests[number::count]) for number in range(count)]
+    text = sys.argv[4].encode() if len(sys.argv) > 4 else b""
+    clients = [Client(requests[number::count], text) for number in range(count)]
     began = time.perf_counter()
     threads = [threading.Thread(target=one.run, args=(port, began + seconds)) for one in clients]
     for thread in threads:
@@ -71,6 +76,7 @@ def main() -> None:
             {
                 "seconds": time.perf_counter() - began,
                 "milliseconds": sorted(ms for one in clients for ms in one.milliseconds),
+                "with_text": sum(one.with_text for one in clients),
                 "faults": [fault for one in clients for fault in one.faults],
             }
         )

@@ -30,9 +30,20 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from catalog.embedded import Embedded
 from catalog.embedded_child import free_ports
 from catalog.seed import IN_FULL_PERCENT, size_of
+from exchange.cds_texts import TEXTS
 from exchange.tokens import TokenKey, open_token_key
 from tests.benchmarks import table
-from tests.benchmarks.asking import Question, messages, questions, token, trivial_messages
+from tests.benchmarks.asking import (
+    HOSPITALS,
+    Question,
+    cds_call,
+    cds_messages,
+    messages,
+    questions,
+    token,
+    trivial_messages,
+)
+from tests.cds_client import CdsClient, Key
 from tests.flow import orthanc
 from tests.flow.running import HUREN, until
 from tests.needs import find_tool
@@ -43,9 +54,10 @@ SECONDS = float(os.environ.get("HUREN_BENCH_SECONDS", "20"))
 ORTHANC_SECONDS = float(os.environ.get("HUREN_BENCH_ORTHANC_SECONDS", "300"))
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 TRIVIAL = "/v1/reasons"
-QUESTIONS, VERIFIED = 20_000, 100
+QUESTIONS, VERIFIED, CDS_CALLS = 20_000, 100, 3_000
 
-P99_ONE_MS, P99_ONE_FULL_SIZE_MS, P99_SIXTEEN_MS = 15.0, 20.0, 80.0
+P99_ONE_MS, P99_ONE_FULL_SIZE_MS, P99_SIXTEEN_MS, P99_CDS_MS = 15.0, 20.0, 80.0, 500.0
+UNKNOWN = TEXTS["unknown"][0]
 LARGER_IS_AT_MOST, OF_TRIVIAL_AT_LEAST, OF_ORTHANC_AT_LEAST = 1.3, 0.35, 1.0
 SEED_SECONDS = 30 * 60
 
@@ -59,6 +71,7 @@ class Served:
     key: TokenKey
     asked: list[Question]
     seed: dict[str, Any]
+    cds: CdsClient
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Load:
 
     per_second: float
     milliseconds: list[float]
+    with_text: int = 0
 
     def percentile(self, share: float) -> float:
         return round(
@@ -93,8 +107,9 @@ def test_a_check_answers_in_time_at_any_size_and_beside_orthanc(folder: Path) ->
             with _served(servers, folder / str(size), size) as served:
                 _assert_correct(served)
                 found = _measured(served)
+                cds = _cds_under_load(served)
             ones[size], best = found["check", 1], max(best, found["check", 16].per_second)
-            rows += _rows(size, found, served.seed)
+            rows += [*_rows(size, found, served.seed), _cds_row(size, cds)]
     rows.append(_beside_orthanc(folder, best))
     if len(SIZES) > 1:
         growth = ones[SIZES[-1]].percentile(0.5) / ones[SIZES[0]].percentile(0.5)
@@ -136,15 +151,27 @@ def _served(servers: Embedded, data: Path, size: int) -> Iterator[Served]:
         assert row is not None
         seeded["size_bytes"] = row[0]
     port = free_ports(1)[0]
+    address = f"http://127.0.0.1:{port}"
     command = [*HUREN, "api", "--data-dir", str(data), "--http-port", str(port)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         until(lambda: orthanc.is_listening(port), 60)
         asked = questions(url, size_of(size).people, IN_FULL_PERCENT, QUESTIONS)
-        yield Served(port, url, open_token_key(data / "keys" / "token.pem"), asked, seeded)
+        with httpx2.Client(base_url=address, trust_env=False, timeout=30) as http:
+            client = CdsClient(http.request, Key(algorithm="EdDSA"), base=address)
+            _register(client, data, environment)
+            yield Served(port, url, open_token_key(data / "keys" / "token.pem"), asked, seeded, client)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def _register(client: CdsClient, data: Path, environment: dict[str, str]) -> None:
+    """Let an ordering system of one hospital call."""
+    keys = data / "cds.json"
+    keys.write_text(json.dumps({"keys": [client.key.public()]}))
+    named = ("cds-client", "add", HOSPITALS[0], client.iss)
+    _run(*named, "--jwks", keys, "--data-dir", data, environment=environment)
 
 
 def _run(*arguments: Any, environment: dict[str, str]) -> str:
@@ -173,6 +200,10 @@ def _assert_correct(served: Served) -> None:
         with_images += sum(bool(candidate["images"]) for candidate in shown.values())
     assert with_images
     assert _kept(served.database_url) == tuple(count + VERIFIED for count in before)
+    for number, question in enumerate([each for each in served.asked if each.known][:10]):
+        cards = served.cds.cards(cds_call(question, f"-{number}"))
+        assert cards
+        assert UNKNOWN not in [card["summary"] for card in cards]
 
 
 def _kept(database_url: str) -> tuple[int, int]:
@@ -199,14 +230,27 @@ def _measured(served: Served) -> dict[tuple[str, int], Load]:
     return found
 
 
-def _load(port: int, requests: list[str], clients: int, seconds: float = SECONDS) -> Load:
-    command = [sys.executable, "-m", "tests.benchmarks.load", str(port), str(clients), str(seconds)]
+def _cds_under_load(served: Served) -> Load:
+    """Return what one CDS Hooks client sees while 16 others ask; with its answers that say "unknown" counted."""
+    calls = cds_messages(served.asked[:CDS_CALLS], served.cds)
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(
+            _load, served.port, messages(served.asked, served.key, "-beside"), 16, SECONDS + 2
+        )
+        seen = _load(served.port, calls, 1, text=UNKNOWN)
+        others.result()
+    assert len(seen.milliseconds) < len(calls), "a token is good once: more calls are needed"
+    return seen
+
+
+def _load(port: int, requests: list[str], clients: int, seconds: float = SECONDS, text: str = "") -> Load:
+    command = [sys.executable, "-m", "tests.benchmarks.load", str(port), str(clients), str(seconds), text]
     lines = "\n".join(map(json.dumps, requests))
     root = Path(__file__).parents[2]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, cwd=root)
     seen = json.loads(done.stdout)
     assert seen["faults"] == []
-    return Load(len(seen["milliseconds"]) / seen["seconds"], seen["milliseconds"])
+    return Load(len(seen["milliseconds"]) / seen["seconds"], seen["milliseconds"], seen["with_text"])
 
 
 def _rows(size: int, found: dict[tuple[str, int], Load], seed: dict[str, Any]) -> list[dict[str, Any]]:
@@ -241,6 +285,18 @@ def _rows(size: int, found: dict[tuple[str, int], Load], seed: dict[str, Any]) -
         }
         rows.append(row | ({"limit": OF_TRIVIAL_AT_LEAST} if clients > 1 else {}))
     return rows
+
+
+def _cds_row(size: int, seen: Load) -> dict[str, Any]:
+    return {
+        "what": f"CDS Hooks order-sign beside 16 clients, {size:,} results, p99 ms",
+        "ours": seen.percentile(0.99),
+        "limit": P99_CDS_MS,
+        "at_most": True,
+        "p50_ms": seen.percentile(0.5),
+        "calls": len(seen.milliseconds),
+        "unknown": seen.with_text,
+    }
 
 
 def _beside_orthanc(folder: Path, ours: float) -> dict[str, Any]:
