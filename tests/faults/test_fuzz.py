@@ -35,7 +35,7 @@ from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
 
 CASES = scaled(2_000, 20_000)
-MARGIN: Final = 1.15  # a few routes have nothing to vary
+MARGIN: Final = 1.05  # a few routes have nothing to vary
 __all__ = ["cds", "service"]  # fixtures of the service's own tests
 MODES = (
     (GenerationMode.POSITIVE, 0.75),
