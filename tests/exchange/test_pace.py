@@ -24,7 +24,7 @@ from exchange.harvest import Harvest
 from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.settings import ExchangeSettings
-from tests.cds_client import CdsClient, call, patient
+from tests.cds_client import BASE, CdsClient, call, patient
 from tests.dicom_node.raw_peer import wait_until
 from tests.exchange.conftest import Service
 from tests.exchange.served import served
@@ -72,6 +72,8 @@ def test_who_waits_as_long_as_he_is_told_is_served_again() -> None:
 def settings() -> ExchangeSettings:
     return ExchangeSettings(
         check_seconds=20,
+        cds_seconds=20,
+        public_url=BASE,
         pace_per_second=0.01,
         pace_burst=60,
         harvest_alarm_people=20,
@@ -275,8 +277,8 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
                 if chance.random() < 0.5:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(cut, range(5_000)))
+        with ThreadPoolExecutor(8) as clients:
+            list(clients.map(cut, range(5_000)))
         wait_until(lambda: http.connections == 0, 60)
         wait_until(lambda: pool.checkedout() == 0, 60)
         assert sessions_at_work(service.city.catalogue.engine) == 0
