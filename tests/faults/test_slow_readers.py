@@ -80,7 +80,7 @@ def test_five_hundred_slow_readers_cost_no_connection_of_the_database_and_nobody
     """A6."""
     state = site.service.client.app.state  # type: ignore[attr-defined]
     pool, downloads = state.catalogue.engine.pool, state.downloads
-    with ExitStack() as crowd, Peer(site.http.port, "127.0.0.2") as good:
+    with ExitStack() as crowd:
         before = psutil.Process().memory_info().rss
         answered = []
         for _ in range(0, READERS, WAVE):  # all of them at once would be too many requests
@@ -91,6 +91,7 @@ def test_five_hundred_slow_readers_cost_no_connection_of_the_database_and_nobody
         assert answered == [b"HTTP/1.1 200 OK"] * READERS
         assert downloads.held_bytes == len(DOCUMENT)
         assert pool.checkedout() == 0
+        good = crowd.enter_context(Peer(site.http.port, "127.0.0.2"))
         good.send(site.check)
         assert good.status() == 200
         good.send(site.asked)
