@@ -277,8 +277,8 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
                 if chance.random() < 0.5:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(cut, range(5_000)))
+        with ThreadPoolExecutor(8) as clients:
+            list(clients.map(cut, range(5_000)))
         wait_until(lambda: http.connections == 0, 60)
         wait_until(lambda: pool.checkedout() == 0, 60)
         assert sessions_at_work(service.city.catalogue.engine) == 0

@@ -80,19 +80,18 @@ def test_five_hundred_slow_readers_cost_no_connection_of_the_database_and_nobody
     """A6."""
     state = site.service.client.app.state  # type: ignore[attr-defined]
     pool, downloads = state.catalogue.engine.pool, state.downloads
-    with ExitStack() as crowd, Peer(site.http.port, "127.0.0.2") as good:
-        readers = [
-            crowd.enter_context(Peer(site.http.port, "127.0.0.3", receive_bytes=4096)) for _ in range(READERS)
-        ]
+    with ExitStack() as crowd:
         before = psutil.Process().memory_info().rss
         answered = []
-        for at in range(0, READERS, WAVE):  # all of them at once would be too many requests
-            for reader in readers[at : at + WAVE]:
-                reader.send(site.asked)
-            answered += [reader.sock.recv(1024)[:15] for reader in readers[at : at + WAVE]]
+        for _ in range(0, READERS, WAVE):  # all of them at once would be too many requests
+            wave = [Peer(site.http.port, "127.0.0.3", receive_bytes=4096) for _ in range(WAVE)]
+            for reader in wave:
+                crowd.enter_context(reader).send(site.asked)
+            answered += [reader.sock.recv(1024)[:15] for reader in wave]
         assert answered == [b"HTTP/1.1 200 OK"] * READERS
         assert downloads.held_bytes == len(DOCUMENT)
         assert pool.checkedout() == 0
+        good = crowd.enter_context(Peer(site.http.port, "127.0.0.2"))
         good.send(site.check)
         assert good.status() == 200
         good.send(site.asked)
