@@ -19,6 +19,9 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with engine.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        connection.execute(
+            text("set local statement_timeout = 0")
+        )  # an index of years of results takes its time
         config.attributes["connection"] = connection
         command.upgrade(config, NEWEST)
 
