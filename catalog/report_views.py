@@ -205,7 +205,10 @@ def attached_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:
 def _readable(
     session: Session, catalogue: Catalogue, caller: Caller, report_id: int
 ) -> tuple[Report, int | None]:
-    """Return a report and whose it is, if this caller's hospital may read it now, or he for a reason of his own."""
+    """Return a report and whose it is, if this caller may read it now.
+
+    For a reason of his own, or because a check of his hospital has shown it and still lets the hospital see.
+    """
     hospital = registry.hospital_by_code(session, caller.hospital_code)
     report = session.get(Report, report_id)
     if report is None:
@@ -217,8 +220,11 @@ def _readable(
         return report, owner
     if owner is None:
         raise _no_report()
-    own_reason = grants.may_see(session, caller, owner, catalogue.clock(), grants.OWN)
-    if not own_reason and not _was_shown(session, hospital.id, owner, report.id):
+    now = catalogue.clock()
+    if grants.may_see(session, caller, owner, now, grants.OWN):
+        return report, owner
+    checked = grants.may_see(session, caller, owner, now, (grants.CHECK,))
+    if not checked or not _was_shown(session, hospital.id, owner, report.id):
         raise _no_report()
     return report, owner
 
