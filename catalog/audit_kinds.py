@@ -5,12 +5,43 @@ from typing import Final, Literal
 
 Pattern = Literal["Read", "Query", "Create", "Update", "Delete", "Alert"]
 
+_CHANGES: Final = (
+    *("enable", "disable", "password", "reset", "totp", "totp_begin", "first", "sign_in", "sign_out"),
+    *(
+        "issue",
+        "revoke",
+        "end",
+        "review",
+        "remove",
+        "retry",
+        "consortium",
+        "remap",
+        "restore",
+        "conflict",
+        "decide",
+    ),
+    *(
+        "undo",
+        "merge",
+        "accept",
+        "reject",
+        "opt_out",
+        "opt_in",
+        "reopen",
+        "dismissed",
+        "confirmed",
+        "resolved",
+    ),
+)
 _VERBS: Final[dict[str, Pattern]] = {
-    **dict.fromkeys(("read", "show", "attachment", "verify"), "Read"),
+    **dict.fromkeys(("read", "show", "attachment", "verify", "sheet", "record_text"), "Read"),
     **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan"), "Query"),
-    **dict.fromkeys(("register", "receive", "add", "import", "recognise", "override"), "Create"),
+    **dict.fromkeys(("register", "receive", "add", "import", "recognise", "override", "cite"), "Create"),
+    **dict.fromkeys(_CHANGES, "Update"),
     **dict.fromkeys(("erasure", "withdraw"), "Delete"),
-    **dict.fromkeys(("association_refused", "refused", "prepare", "rotate", "retire"), "Alert"),
+    **dict.fromkeys(
+        ("association_refused", "refused", "prepare", "rotate", "retire", "alarm", "open"), "Alert"
+    ),
 }
 _REFUSED: Final = frozenset({"association_refused", "refused"})
 _LETTER: Final[dict[Pattern, Literal["C", "R", "U", "D", "E"]]] = {
@@ -39,6 +70,11 @@ class Kind:
     def outcome(self) -> Literal["0", "4"]:
         """Return "0" for success, "4" for what was refused."""
         return "4" if self.refused else "0"
+
+
+def is_named(action: str) -> bool:
+    """Say whether somebody has thought about what kind an action is."""
+    return action.rpartition(".")[2] in _VERBS
 
 
 def kind_of(action: str) -> Kind:

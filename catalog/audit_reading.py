@@ -68,16 +68,25 @@ def get(session: Session, record_id: int, hospital_code: str = "") -> Told | Non
 
 def sealed_after(session: Session, record_id: int, limit: int = _STEP) -> list[Told]:
     """Return the next records that are sealed: below them nothing can appear any more."""
-    through = session.scalar(select(func.max(AuditSeal.through_id))) or 0
-    query = _query().where(AuditEvent.id > record_id, AuditEvent.id <= through)
-    return [_told(row) for row in session.execute(query.order_by(AuditEvent.id).limit(limit))]
+    return _up_to(session, _sealed_through(session), record_id, limit)
 
 
 def every_sealed(session: Session, after: int = 0) -> Iterator[Told]:
-    """Yield every sealed record in order."""
-    while found := sealed_after(session, after):
+    """Yield every record that is sealed now, in order."""
+    through = _sealed_through(session)
+    while found := _up_to(session, through, after, _STEP):
         yield from found
         after = found[-1].entry.id
+
+
+def _sealed_through(session: Session) -> int:
+    newest = select(AuditSeal.through_id).order_by(AuditSeal.number.desc()).limit(1)
+    return session.scalar(newest) or 0
+
+
+def _up_to(session: Session, through: int, record_id: int, limit: int) -> list[Told]:
+    query = _query().where(AuditEvent.id > record_id, AuditEvent.id <= through)
+    return [_told(row) for row in session.execute(query.order_by(AuditEvent.id).limit(limit))]
 
 
 def _query() -> Select[*tuple[Any, ...]]:

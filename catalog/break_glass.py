@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from catalog import audit, grants, people
+from catalog import audit, grants, notice_numbers, people, webhooks
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotAllowed, NotFound
@@ -46,7 +46,10 @@ def open_glass(
         )
         session.flush()
         grant_id = row.id
-        session.add(Notice(hospital_id=hospital.id, grant_id=grant_id, kind="break_glass", created_at=now))
+        notice_numbers.announce(session, {hospital.id})
+        notice = Notice(hospital_id=hospital.id, grant_id=grant_id, kind="break_glass", created_at=now)
+        session.add(notice)
+        webhooks.enqueue(session, catalogue, [notice])
         _record(session, caller, "break_glass.open", hospital.id, person.id, grant_id)
         return {
             "grant_id": str(grant_id),

@@ -4,6 +4,7 @@ Keys are pinned when a client is registered and never fetched while it calls.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -34,8 +35,11 @@ def add(
     *,
     tenant: str = "",
     jku: str = "",
+    code_systems: Sequence[str] = (),
 ) -> None:
     """Register a client with its public keys; registered again by its hospital, it has the new keys.
+
+    What codings of `code_systems` say are the hospital's own codes.
 
     Raises InvalidInput for an issuer that is no URI or keys that will not do, Conflict where another
     hospital has the issuer and tenant.
@@ -48,12 +52,14 @@ def add(
         "hospital_id": hospital.id,
         "jwks": {"keys": public_keys(jwks)},
         "jku": jku,
+        "code_systems": [*code_systems],
     }
     session.execute(insert(CdsClient).values(row).on_conflict_do_nothing())
     client = session.scalars(_by_issuer(iss, tenant).with_for_update()).one()
     if client.hospital_id != hospital.id:
         raise Conflict("该 iss 已属于另一机构", "Another hospital has this issuer", code="cds_client_taken")
     client.jwks, client.jku, client.active = row["jwks"], jku, True
+    client.code_systems = [*code_systems]
     audit.record(session, caller, "cds_client.add", hospital_id=hospital.id, iss=iss, tenant=tenant)
 
 
@@ -78,6 +84,7 @@ def listed(session: Session) -> list[dict[str, Any]]:
             "hospital": code,
             "keys": " ".join(key["kid"] for key in client.jwks["keys"]),
             "jku": client.jku,
+            "code_systems": " ".join(client.code_systems),
             "active": client.active,
         }
         for client, code in session.execute(query.order_by(CdsClient.iss, CdsClient.tenant)).tuples()

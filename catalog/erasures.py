@@ -21,6 +21,7 @@ from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.identity import Document
 from catalog.tables import Alias, Decision, IdentityHold, OrderCheck, Pack, Person, Result, Study
+from catalog.tables_access import AccessGrant, BreakGlassReview
 from catalog.tables_asking import StatedPurpose
 from catalog.tables_people import ErasedReport, ErasedStudy, Erasure, StudyClaim
 from catalog.tables_quality import QualityTask
@@ -294,6 +295,10 @@ def _redact_checks(session: Session, scope: Scope, touched: Collection[int]) -> 
     gone = update(Decision).where(Decision.person_id.in_(scope.people), Decision.reason_text.is_not(None))
     session.execute(gone.values(reason_text=None))
     session.execute(update(StatedPurpose).where(StatedPurpose.person_id.in_(scope.people)).values(reason=""))
+    granted = AccessGrant.person_id.in_(scope.people)
+    session.execute(update(AccessGrant).where(granted).values(reason=""))
+    seen = BreakGlassReview.grant_id.in_(select(AccessGrant.id).where(granted))
+    session.execute(update(BreakGlassReview).where(seen).values(note=""))
     session.flush()
 
 

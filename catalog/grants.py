@@ -13,7 +13,7 @@ from catalog.tables import Hospital, Person
 from catalog.tables_access import AccessGrant
 
 Basis = Literal["check", "purpose", "break_glass"]
-CHECK: Final = "check"
+CHECK: Final[Basis] = "check"
 OWN: Final[tuple[Basis, ...]] = ("purpose", "break_glass")  # for the subject alone, not for his hospital
 EVERY: Final[tuple[Basis, ...]] = (CHECK, *OWN)
 

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
-from catalog import audit, grants, lookup, recognition, report_views
+from catalog import audit, grants, lookup, recognition
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput
@@ -219,9 +219,6 @@ def _keep(
             stated_at=asking.now,
         )
     )
-    if person_id is not None:
-        reports = [int(each["report"]["report_id"]) for each in given["results"] if each["report"]]
-        report_views.remember_shown(session, asking.hospital_id, person_id, reports)
     if person_id is not None and given["patient"] is not None:
         lasting = asking.catalogue.limits.decide_within
         grants.grant(session, caller, asking.hospital_id, person_id, "purpose", asking.now, lasting)

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, exists, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, groups, webhooks
+from catalog import audit, groups, notice_numbers, webhooks
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import NotFound
@@ -31,6 +31,9 @@ def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], 
     In the transaction of what happened to the result, so that the news is as sure as the fact.
     """
     relying = _relying(session, result_ids)
+    undecided = list(_shown_undecided(session, catalogue, set(result_ids), kind))
+    hospital_ids = {each.hospital_id for each in relying} | {check.hospital_id for check, _, _ in undecided}
+    notice_numbers.announce(session, hospital_ids)
     told = {(decision.hospital_id, decision.order_number, decision.result_id) for decision in relying}
     news = [
         Notice(
@@ -51,7 +54,7 @@ def notify(session: Session, catalogue: Catalogue, result_ids: Collection[int], 
             kind=kind,
             created_at=catalogue.clock(),
         )
-        for check, order_number, result_id in _shown_undecided(session, catalogue, set(result_ids), kind)
+        for check, order_number, result_id in undecided
         if (check.hospital_id, order_number, result_id) not in told
     ]
     session.add_all(news)
@@ -120,6 +123,7 @@ def notices(
             .outerjoin(Decision, Decision.id == Notice.decision_id)
             .outerjoin(OrderCheck, OrderCheck.id == Notice.check_id)
             .where(Notice.hospital_id == hospital.id, Notice.id > after, _meant_for(caller))
+            .where(Notice.id <= notice_numbers.settled(session, hospital.id))
             .order_by(Notice.id)
             .limit(limit)
         )

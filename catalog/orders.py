@@ -1,7 +1,7 @@
 """From an order as a hospital writes it to an order the rules can judge."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -15,7 +15,6 @@ from catalog.items import Item, ItemList
 from catalog.mapping import map_order
 from catalog.order_choices import choices
 from catalog.records import Institution, Laterality, Order, Urgency
-from catalog.tables import LocalCode
 from catalog.wording import normalise
 
 ORDER_ERRORS: Final[dict[str, tuple[str, str]]] = {
@@ -68,6 +67,9 @@ class _Meaning:
     body_part: str | None = None
 
 
+_Names = Mapping[str, Collection[_Meaning]]
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """What is the same for every order of one check; `items` is the list in force for the asker."""
@@ -79,6 +81,16 @@ class Asking:
     now: datetime
     urgency: Urgency
     items: ItemList
+    _names: list[_Names] = field(default_factory=list, init=False, repr=False)
+
+    def own_names(self) -> _Names:
+        """Return what the names in the hospital's own table mean, read once however many orders ask."""
+        if not self._names:
+            found: dict[str, set[_Meaning]] = {}
+            for name, item, laterality, part in registry.local_names(self.session, self.hospital_id):
+                found.setdefault(_written(name), set()).add(_of_row(item, laterality, part))
+            self._names.append(found)
+        return self._names[0]
 
 
 def resolve(asking: Asking, request: OrderRequest) -> tuple[Order | OrderFault, Item | None]:
@@ -122,14 +134,15 @@ def _meaning(asking: Asking, request: OrderRequest) -> _Meaning | OrderFault:
         return _Meaning(request.item_code)
     if request.local_code is not None:
         row = registry.local_item(asking.session, asking.hospital_id, request.local_code)
-        return _of_row(row) if row is not None else OrderFault("unknown_item")
+        if row is None:
+            return OrderFault("unknown_item")
+        return _of_row(row.item_code, row.laterality, row.body_part)
     return _of_text(asking, request.text or "", request.laterality)
 
 
 def _of_text(asking: Asking, text: str, laterality: Laterality | None) -> _Meaning | OrderFault:
     """Return what a text means: a name in the asking hospital's own table first, then by the rules of mapping."""
-    rows = registry.local_names(asking.session, asking.hospital_id)
-    own = _one_meaning(asking, [row for row in rows if _written(row.name) == _written(text)])
+    own = _one_meaning(asking, asking.own_names().get(_written(text), ()))
     if own is not None:
         return own
     found = map_order(text, asking.items, laterality)
@@ -141,9 +154,8 @@ def _of_text(asking: Asking, text: str, laterality: Laterality | None) -> _Meani
     return _Meaning(found.item_code, found.laterality, None if unsaid else found.body_part)
 
 
-def _one_meaning(asking: Asking, rows: Iterable[LocalCode]) -> _Meaning | OrderFault | None:
+def _one_meaning(asking: Asking, meanings: Collection[_Meaning]) -> _Meaning | OrderFault | None:
     """Return what codes of one name stand for; only what they agree on is taken."""
-    meanings = {_of_row(row) for row in rows}
     codes = {meaning.item_code for meaning in meanings}
     if len(codes) > 1:
         found = (asking.items.get(code) for code in sorted(codes))
@@ -156,8 +168,8 @@ def _one_meaning(asking: Asking, rows: Iterable[LocalCode]) -> _Meaning | OrderF
     )
 
 
-def _of_row(row: LocalCode) -> _Meaning:
-    return _Meaning(row.item_code, side(row.laterality), row.body_part)
+def _of_row(item_code: str, laterality: str | None, body_part: str | None) -> _Meaning:
+    return _Meaning(item_code, side(laterality), body_part)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -1,6 +1,6 @@
 """People: found by document, linked to hospitals' PatientIDs, held for a human where facts conflict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -35,6 +35,23 @@ def find(session: Session, catalogue: Catalogue, document: Document) -> Person |
     digests = catalogue.vault.digests(document.id_type, document.number)
     person_id = scope.open_number(session, document.id_type, digests)
     return None if person_id is None else session.get_one(Person, person_id)
+
+
+def choose(catalogue: Catalogue, documents: Sequence[Document], *, whole: bool) -> Document | None:
+    """Return the document to look somebody up by: of several the first that is known.
+
+    None without any, and where they are of different people: then it is not certain who is meant. Nor is it that
+    nobody is known, where there were more that could not be read: the documents are not the `whole`.
+    """
+    if not documents or (whole and len(documents) == 1):
+        return next(iter(documents), None)
+    with transaction(catalogue.engine) as session:
+        found = [(each, find(session, catalogue, each)) for each in documents]
+        known = [(each, person.id) for each, person in found if person is not None]
+        if not known:
+            return documents[0] if whole else None
+        first, person_id = known[0]
+        return first if {each for _, each in known} <= groups.members(session, {person_id}) else None
 
 
 def register(

@@ -287,16 +287,19 @@ def local_item(session: Session, hospital_id: int, code: str) -> LocalCode | Non
     return session.get(LocalCode, (hospital_id, code))
 
 
-def known_local_codes(session: Session, hospital_id: int, codes: Collection[str]) -> frozenset[str]:
-    """Return those of the codes that a hospital's own table has."""
-    query = select(LocalCode.code).where(LocalCode.hospital_id == hospital_id, LocalCode.code.in_(codes))
-    return frozenset(session.scalars(query))
+def known_local_codes(
+    session: Session, hospital_id: int, codes: Collection[str]
+) -> dict[str, tuple[str, str | None, str | None]]:
+    """Return those of the codes that a hospital's own table has, each with its item, side and body part."""
+    query = select(LocalCode).where(LocalCode.hospital_id == hospital_id, LocalCode.code.in_(codes))
+    return {row.code: (row.item_code, row.laterality, row.body_part) for row in session.scalars(query)}
 
 
-def local_names(session: Session, hospital_id: int) -> Sequence[LocalCode]:
-    """Return the rows of a hospital's own table that have a name."""
-    query = select(LocalCode).where(LocalCode.hospital_id == hospital_id, LocalCode.name != "")
-    return session.scalars(query.order_by(LocalCode.code)).all()
+def local_names(session: Session, hospital_id: int) -> Sequence[tuple[str, str, str | None, str | None]]:
+    """Return the names of a hospital's own table, each with its item, side and body part."""
+    columns = (LocalCode.name, LocalCode.item_code, LocalCode.laterality, LocalCode.body_part)
+    query = select(*columns).where(LocalCode.hospital_id == hospital_id, LocalCode.name != "")
+    return session.execute(query).tuples().all()
 
 
 def map_local_codes(session: Session, hospital: Hospital, rows: Iterable[dict[str, Any]]) -> int:

@@ -177,17 +177,20 @@ def attached_among(catalogue: Catalogue, keys: Iterable[str]) -> set[str]:
 def readable(
     session: Session, catalogue: Catalogue, caller: Caller, report_id: int
 ) -> tuple[Report, int | None]:
-    """Return a report and whose it is, if this caller's hospital may read it now, or he for a reason of his own.
+    """Return a report and whose it is, if this caller may read it now.
 
-    One query either way: how long it takes must not tell a report that is not his to see from one there never was.
+    For a reason of his own, or because a check of his hospital has shown it and still lets the hospital see. One
+    query either way: how long it takes must not tell a report that is not his to see from one there never was.
 
     Raises NotFound otherwise.
     """
     hospital = registry.hospital_by_code(session, caller.hospital_code)
     scope.open_report(session, report_id)
     owner = case((Report.study_id.is_not(None), Study.person_id), else_=Report.person_id)
-    own_reason = grants.seen_by(caller, owner, catalogue.clock(), grants.OWN)
-    seen = or_(Report.hospital_id == hospital.id, own_reason, _was_shown(hospital.id, owner))
+    now = catalogue.clock()
+    own_reason = grants.seen_by(caller, owner, now, grants.OWN)
+    checked = grants.seen_by(caller, owner, now, (grants.CHECK,)) & _was_shown(hospital.id, owner)
+    seen = or_(Report.hospital_id == hospital.id, own_reason, checked)
     query = select(Report, owner).outerjoin(Study, Study.id == Report.study_id)
     row = session.execute(query.where(Report.id == report_id, seen)).tuples().one_or_none()
     if row is None:

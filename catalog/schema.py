@@ -24,6 +24,8 @@ def migrate(engine: Engine) -> None:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         if MigrationContext.configure(connection).get_current_revision() == NEWEST:
             return
+        # An index of years of results takes its time.
+        connection.execute(text("set local statement_timeout = 0"))
         config.attributes["connection"] = connection
         command.upgrade(config, NEWEST)
         row_security.apply(connection)

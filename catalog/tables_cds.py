@@ -21,6 +21,7 @@ class CdsClient(Base):
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     jwks: Mapped[dict[str, Any]]
     jku: Mapped[str] = mapped_column(server_default="")
+    code_systems: Mapped[list[str]] = mapped_column(server_default="{}")
     active: Mapped[bool] = mapped_column(server_default="true")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

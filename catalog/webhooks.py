@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import ColumnElement, case, false, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from catalog import audit
+from catalog import audit, notice_numbers
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, NotFound
@@ -123,6 +123,10 @@ def claim(catalogue: Catalogue) -> list[Delivery]:
     """Return for each webhook the oldest delivery, if it is due, and keep other couriers from it for a while."""
     with transaction(catalogue.engine) as session:
         now = catalogue.clock()
+        due = WebhookDelivery.state == "queued", WebhookDelivery.next_attempt_at <= now
+        waiting = session.scalars(
+            select(Webhook.hospital_id).join(WebhookDelivery).where(*due).distinct()
+        ).all()
         oldest = (
             select(func.min(WebhookDelivery.notice_id).label("notice_id"), WebhookDelivery.webhook_id)
             .where(WebhookDelivery.state == "queued")
@@ -139,7 +143,7 @@ def claim(catalogue: Catalogue) -> list[Delivery]:
             .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
             .join(Notice, Notice.id == WebhookDelivery.notice_id)
             .join(Hospital, Hospital.id == Notice.hospital_id)
-            .where(WebhookDelivery.state == "queued", WebhookDelivery.next_attempt_at <= now)
+            .where(*due, or_(false(), *(_settled(session, hospital_id) for hospital_id in waiting)))
             .with_for_update(of=WebhookDelivery, skip_locked=True)
         )
         claimed = []
@@ -147,6 +151,11 @@ def claim(catalogue: Catalogue) -> list[Delivery]:
             row.attempts, row.next_attempt_at = row.attempts + 1, now + LEASE
             claimed.append(_delivery(row, url, notice, code))
         return claimed
+
+
+def _settled(session: Session, hospital_id: int) -> ColumnElement[bool]:
+    """A notice that is not there yet may be older than what is."""
+    return (Notice.hospital_id == hospital_id) & (Notice.id <= notice_numbers.settled(session, hospital_id))
 
 
 def settle(catalogue: Catalogue, delivery: Delivery, error: str | None) -> None:

@@ -13,12 +13,13 @@ SERVICE_TEXTS: Final = {
     "zh": (
         "检查检验结果互认",
         "开单时提示患者在各机构已有的、可互认的检查检验结果;是否互认由医师判断,不阻断开单",
-        "须登记 CDS 客户端并以 JWT 调用;prefetch 的 patient 必须提供,须含证件号码",
+        "须登记 CDS 客户端并以 JWT 调用;prefetch 的 patient 必须提供,须含证件号码;要记录互认决定的医嘱须带医嘱号(identifier 类型 PLAC)",
     ),
     "en": (
         "Mutual recognition of results",
         "Shows, while ordering, results of other hospitals that may be recognised; the doctor decides, nothing blocks",
-        "Register the CDS client and call with its JWT; prefetch `patient`, with an identity document, is required",
+        "Register the CDS client and call with its JWT; prefetch `patient`, with an identity document, is required; "
+        "for decisions that count an order needs its placer identifier (type PLAC)",
     ),
 }
 DISCOVERY: Final[dict[str, Any]] = {

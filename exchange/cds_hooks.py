@@ -5,7 +5,7 @@ Nothing is ever fetched from the caller: `fhirServer`, `fhirAuthorization` and `
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -24,7 +24,7 @@ from catalog.tables_cds import CdsClient
 from exchange import cds_examples
 from exchange.answers import Json
 from exchange.cds_cards import Desk, deal, unknown_card
-from exchange.cds_orders import Asked, order_requests, read_call
+from exchange.cds_orders import Asked, LocalMeaning, order_requests, read_call
 from exchange.cds_texts import Language, language_of
 from exchange.cds_tokens import ReadToken, authenticate, read_token
 from exchange.cds_types import (
@@ -172,19 +172,20 @@ def _cards(calling: _Calling, still_wanted: StillWanted) -> list[dict[str, Any]]
     desk = _desk(catalogue, calling.setting.settings, calling.language, asked, calling.hook)
     if not asked.drafts:
         return []
-    if asked.document is None:
-        return [unknown_card(desk, "nobody")]
-    calling.setting.harvest.take(catalogue, system, asked.document.id_type, asked.document.number)
     caller = Caller(f"{call.context.userId} {client.iss}"[:255], "doctor", hospital.code)
     acting = acting_as(catalogue, Scope.of(caller))
+    document = people.choose(acting, asked.documents, whole=asked.whole)
+    if document is None:
+        return [unknown_card(desk, "nobody")]
+    calling.setting.harvest.take(catalogue, system, document.id_type, document.number)
 
-    def known(codes: Collection[str]) -> Collection[str]:
+    def known(codes: Collection[str]) -> Mapping[str, LocalMeaning]:
         with transaction(acting.engine) as session:
             return registry.known_local_codes(session, hospital.id, codes)
 
-    orders = order_requests(asked.drafts, catalogue.items, known)
+    orders = order_requests(asked.drafts, catalogue.items, known, client.code_systems)
     most = catalogue.limits.orders_in_a_check
-    request = CheckRequest(asked.document, asked.demographics, tuple(orders[:most]), urgency=asked.urgency)
+    request = CheckRequest(document, asked.demographics, tuple(orders[:most]), urgency=asked.urgency)
     answer = recognition.check(acting, caller, request, still_wanted=still_wanted)
     dealt = deal(desk, answer, unasked=len(orders[most:]))
     if dealt.given:

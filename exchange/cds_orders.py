@@ -1,5 +1,6 @@
 """From the call of a CDS service to what the catalogue is asked: the patient, the orders, how urgent. Pure."""
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -36,7 +37,10 @@ _ORDER_NUMBER: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _EMERGENCY: Final = frozenset({"stat", "asap"})
 _LOCAL: Final = 20  # codings of an order looked up in the hospital's own table
 
-KnownCodes = Callable[[Collection[str]], Collection[str]]
+LocalMeaning = tuple[
+    str, str | None, str | None
+]  # item, side, body part; no item: the hospital says none fits
+KnownCodes = Callable[[Collection[str]], Mapping[str, LocalMeaning]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,13 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who is to be examined and what is about to be ordered; `document` is None where nobody can be looked up."""
+    """Who is to be examined and what is about to be ordered; without `documents` nobody can be looked up.
 
-    document: Document | None
+    They are the `whole` unless the patient has one that could not be read.
+    """
+
+    documents: tuple[Document, ...]
+    whole: bool
     demographics: Demographics
     drafts: tuple[Draft, ...]
     urgency: Urgency
@@ -78,7 +86,7 @@ def read_call(call: Call, hook: str, issuer: str, today: date, systems: Mapping[
             "patient_mismatch", "患者与上下文不符", "The patient is not the context's", "prefetch.patient"
         )
     try:
-        document, demographics = _person(
+        documents, whole, demographics = _person(
             _named(patient, systems), Place("prefetch.patient", issuer, today, {})
         )
         drafts = _drafts(call)
@@ -87,25 +95,35 @@ def read_call(call: Call, hook: str, issuer: str, today: date, systems: Mapping[
         raise CdsRefused(
             400, "invalid_resource", "资源不符合 FHIR R4", "A resource is not FHIR R4", faults
         ) from None
-    return Asked(document, demographics, drafts, _urgency(call, drafts))
+    return Asked(documents, whole, demographics, drafts, _urgency(call, drafts))
 
 
-def order_requests(drafts: Iterable[Draft], items: ItemList, known: KnownCodes) -> list[OrderRequest]:
-    """Return drafts as the check takes them: by the list's code, the hospital's own, a public one, else by text."""
-    drafts = list(drafts)
-    wanted = {code for draft in drafts for code in _local_codes(draft)}
-    mapped = known(wanted) if wanted else ()
-    return [_order(draft, items, mapped) for draft in drafts]
+def order_requests(
+    drafts: Iterable[Draft], items: ItemList, known: KnownCodes, code_systems: Collection[str] = ()
+) -> list[OrderRequest]:
+    """Return drafts as the check takes them: by the list's code, the hospital's own, a public one, else by text.
+
+    The hospital's own codes stand without a system or with one of `code_systems`; codings that contradict each other
+    name no item.
+    """
+    codes = {draft.number: _local_codes(draft, code_systems) for draft in drafts}
+    wanted = {code for own in codes.values() for code in own}
+    mapped = known(wanted) if wanted else {}
+    return [
+        _order(draft, items, {code: mapped[code] for code in codes[draft.number] if code in mapped})
+        for draft in drafts
+    ]
 
 
-def _person(resource: dict[str, Any], place: Place) -> tuple[Document | None, Demographics]:
-    """Return the document of a Patient, or None where it has none, or one that cannot be."""
-    patient = validated(fhir.Patient, resource, place.path)
+def _person(resource: dict[str, Any], place: Place) -> tuple[tuple[Document, ...], bool, Demographics]:
+    """Return the documents of a Patient, none where it has none, or one that cannot be."""
+    validated(fhir.Patient, resource, place.path)  # not FHIR: refused, not unknown
     try:
         facts = read_patient(resource, place)
     except Refused:
-        return None, Demographics()
-    return facts.document if patient.identifier else None, facts.demographics
+        return (), False, Demographics()
+    best = (facts.document,) if facts.document else ()
+    return best + facts.others, facts.whole, facts.demographics
 
 
 def _named(patient: dict[str, Any], systems: Mapping[str, str]) -> dict[str, Any]:
@@ -138,7 +156,7 @@ def _drafts(call: Call) -> tuple[Draft, ...]:
     for resource, path in entries:
         if resource.get("resourceType") != "ServiceRequest" or resource.get("id") in seen:
             continue
-        draft = _draft(resource, path, call.context.patientId)
+        draft = _draft(resource, path, call)
         seen.update({draft.resource.id} if draft.resource.id else ())
         if draft.number in drafts:
             raise _bad("duplicate_order", "医嘱号重复", "An order number stands twice", path)
@@ -160,17 +178,26 @@ def _entries(bundle: Any) -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-def _draft(resource: dict[str, Any], path: str, patient_id: str) -> Draft:
+def _draft(resource: dict[str, Any], path: str, call: Call) -> Draft:
+    patient_id = call.context.patientId
     order = validated(ServiceRequest, resource, path)
     reference = order.subject.reference if order.subject else None
     if reference and reference.partition("/_history")[0].rpartition("Patient/")[2] != patient_id:
         raise _bad("patient_mismatch", "医嘱属于另一患者", "An order is another patient's", f"{path}.subject")
     placer = [each.value for each in order.identifier if each.value and each.is_of("PLAC")]
     others = [each.value for each in order.identifier if each.value]
-    number = next(iter([*placer, *others]), order.id)
+    number = next(iter([*placer, *others]), _own_number(call, order))
     if number is None or not _ORDER_NUMBER.fullmatch(number):
         raise _bad("order_number", "医嘱须有 1 到 64 位编号", "An order needs a number of 1 to 64", path)
     return Draft(number, order)
+
+
+def _own_number(call: Call, order: ServiceRequest) -> str | None:
+    """Return a number for a draft that has none: its id is one among this patient's drafts, not the hospital's orders."""
+    if order.id is None:
+        return None
+    named = (call.context.patientId, call.context.encounterId or "", order.id)
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
 def _urgency(call: Call, drafts: Iterable[Draft]) -> Urgency:
@@ -181,25 +208,26 @@ def _urgency(call: Call, drafts: Iterable[Draft]) -> Urgency:
     return "emergency" if any(draft.resource.priority in _EMERGENCY for draft in drafts) else "routine"
 
 
-def _order(draft: Draft, items: ItemList, mapped: Collection[str]) -> OrderRequest:
+def _order(draft: Draft, items: ItemList, own: Mapping[str, LocalMeaning]) -> OrderRequest:
     codings = draft.resource.code.coding if draft.resource.code else []
-    item_code = _only(coding.code for coding in codings if coding.system == ITEM_SYSTEM and coding.code)
-    local = next((code for code in _local_codes(draft) if code in mapped), None)
-    public = _only(_public_item(coding, items) for coding in codings)
+    listed = {each.code for each in codings if each.system == ITEM_SYSTEM and each.code}
+    public = {item for each in codings if (item := _public_item(each, items))}
+    is_certain = len(listed | public | {item for item, _, _ in own.values()}) <= 1 >= len(set(own.values()))
+    item_code, local = next(iter(listed), None), next(iter(own), None)
     text = draft.resource.code.name() if draft.resource.code else ""
     return OrderRequest(
         order_number=draft.number,
-        item_code=item_code or (public if local is None else None),
-        local_code=local if item_code is None else None,
-        text=text[:200],
+        item_code=item_code or (next(iter(public), None) if local is None else None) if is_certain else None,
+        local_code=local if is_certain and item_code is None else None,
+        text=text[:200] if is_certain else "",
         laterality=_side(draft.resource.bodySite),
         body_part=_body_part(draft.resource.bodySite),
     )
 
 
-def _local_codes(draft: Draft) -> list[str]:
+def _local_codes(draft: Draft, code_systems: Collection[str]) -> list[str]:
     codings = draft.resource.code.coding if draft.resource.code else []
-    own = (each for each in codings if each.system not in _SCHEMES and each.system != ITEM_SYSTEM)
+    own = (each for each in codings if not each.system or each.system in code_systems)
     return [each.code for each in own if each.code and len(each.code) <= 64 and "\0" not in each.code][
         :_LOCAL
     ]
@@ -211,12 +239,6 @@ def _public_item(coding: fhir.Coding, items: ItemList) -> str | None:
         return None
     laboratory = (item.code for item in items if scheme == "LN" and item.loinc == coding.code)
     return next(laboratory, None) or listed_item(f"{scheme}|{coding.code}")
-
-
-def _only(codes: Iterable[str | None]) -> str | None:
-    """Return the code where there is exactly one: codings that contradict each other say nothing."""
-    found = {code for code in codes if code}
-    return found.pop() if len(found) == 1 else None
 
 
 def _side(sites: Iterable[fhir.CodeableConcept]) -> Laterality | None:

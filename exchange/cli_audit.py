@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 from cryptography.hazmat.primitives import serialization
+from sqlalchemy import text
 
 from catalog.audit import record
 from catalog.audit_anchor import file_anchors, stored_anchors
@@ -147,16 +148,18 @@ def audit_export(
     done = 0
     with (
         open_workplace(data_dir) as place,
-        transaction(place.catalogue.engine) as session,
         output.open("wb") as file,
         Progress(transient=True) as progress,
     ):
         task = progress.add_task("export", total=None)
-        record(session, Caller(f"{getpass.getuser()}@console", "operator"), "audit.export", after=after)
-        for told in every_sealed(session, after):
-            file.write(orjson.dumps(audit_event(told), option=orjson.OPT_APPEND_NEWLINE))
-            done += 1
-            progress.update(task, completed=done)
+        with transaction(place.catalogue.engine) as session:
+            record(session, Caller(f"{getpass.getuser()}@console", "operator"), "audit.export", after=after)
+        with transaction(place.catalogue.engine) as session:  # one that had written would hold up the sealing
+            session.execute(text("set transaction read only"))
+            for told in every_sealed(session, after):
+                file.write(orjson.dumps(audit_event(told), option=orjson.OPT_APPEND_NEWLINE))
+                done += 1
+                progress.update(task, completed=done)
     typer.echo(f"已导出 / exported: {done}")
 
 

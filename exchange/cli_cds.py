@@ -37,6 +37,10 @@ def add(
         str, typer.Option(help="JWK Set 地址,仅此时读取一次 / where its JWK Set is, read now and never again")
     ] = "",
     tenant: Tenant = "",
+    code_system: Annotated[
+        list[str] | None,
+        typer.Option(help="本机构项目代码的 system,可多次给出 / coding system of the hospital's own codes"),
+    ] = None,
     data_dir: DataDir = HERE,
 ) -> None:
     """登记 CDS 客户端及其公钥,再次登记则换用新密钥。 Register a CDS client with its public keys.
@@ -48,7 +52,16 @@ def add(
     keys = _read(jwks.read_bytes()) if jwks is not None else _fetched(jku, ExchangeSettings().cds_jku_hosts)
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         hospital = hospital_by_code(session, code)
-        cds_clients.add(session, _OPERATOR, hospital, iss, keys, tenant=tenant, jku=jku)
+        cds_clients.add(
+            session,
+            _OPERATOR,
+            hospital,
+            iss,
+            keys,
+            tenant=tenant,
+            jku=jku,
+            code_systems=code_system or (),
+        )
     typer.echo(f"已登记 / registered: {iss}")
 
 

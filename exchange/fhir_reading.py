@@ -24,6 +24,7 @@ _Kind = TypeVar("_Kind", bound=fhir.Element)
 DOCUMENT_TYPES: Final = {"NI": "01", "NNCHN": "01", "PPN": "03", "MI": "04", "DL": "05", "BCT": "93"}
 ID_TYPE_SYSTEM: Final = "urn:huren:id-type:"
 HOSPITAL_TYPES: Final = ("MR", "PI", "PT")
+IDENTITY_CARD: Final = "01"
 _ACCESSION: Final = "ACSN"
 _DICOM_UID: Final = "urn:dicom:uid"
 _LABORATORY: Final = frozenset(("LAB", "CH", "HM", "MB", "IMM", "BLB", "SR", "TX", "URN", "LP29693-6"))
@@ -41,11 +42,16 @@ _STRUCTURE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PatientFacts:
-    """Who a Patient resource is: the hospital's PatientID, a document, and what confirms them."""
+    """Who a Patient resource is: the hospital's PatientID, his best document, and what confirms them.
+
+    `others` are the documents it names beside that one; not the `whole` where one of them could not be read.
+    """
 
     patient_id: str = ""
     document: Document | None = None
     demographics: Demographics = field(default_factory=Demographics)
+    others: tuple[Document, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +93,15 @@ def validated(kind: type[_Kind], resource: Any, path: str) -> _Kind:
 
 
 def read_patient(resource: Any, place: Place) -> PatientFacts:
-    """Return who a Patient is. Raises Refused."""
+    """Return who a Patient is, whatever the order of his identifiers; those no longer in use are left out.
+
+    Raises Refused; for a document that cannot be, unless it is a lesser one beside a good one.
+    """
     patient = validated(fhir.Patient, resource, place.path)
-    patient_id, document = "", None
-    for number, identifier in enumerate(patient.identifier):
-        id_type = _document_type(identifier)
-        if not identifier.value:
-            continue
-        if id_type:
-            at = f"{place.path}.identifier[{number}].value"
-            document = _document(id_type, identifier.value, place, at)
-        elif not patient_id and (identifier.type is None or identifier.is_of(*HOSPITAL_TYPES)):
-            patient_id = identifier.value
-    if not patient_id and document is None:
+    numbered = [(number, each) for number, each in enumerate(patient.identifier) if each.is_in_use()]
+    documents, whole = _documents(numbered, place)
+    patient_id = next((each.value for _, each in numbered if each.value and _is_hospitals(each)), "")
+    if not patient_id and not documents:
         raise refusal(
             "required",
             "subject_required",
@@ -107,7 +109,8 @@ def read_patient(resource: Any, place: Place) -> PatientFacts:
             "患者须有本机构患者编号(MR)或证件号码",
             "A patient needs the hospital's number (MR) or an identity document",
         )
-    return PatientFacts(patient_id, document, _demographics(patient))
+    best, others = next(iter(documents), None), tuple(documents[1:])
+    return PatientFacts(patient_id, best, _demographics(patient), others, whole)
 
 
 def read_report(resource: Any, place: Place) -> ReadReport:
@@ -176,6 +179,42 @@ def _document_type(identifier: fhir.Identifier) -> str:
         return system.removeprefix(ID_TYPE_SYSTEM)
     codes = identifier.type.codes() if identifier.type else []
     return next((DOCUMENT_TYPES[code] for code in codes if code in DOCUMENT_TYPES), "")
+
+
+def _is_hospitals(identifier: fhir.Identifier) -> bool:
+    if _document_type(identifier):
+        return False
+    return identifier.type is None or identifier.is_of(*HOSPITAL_TYPES)
+
+
+def _documents(numbered: Iterable[tuple[int, fhir.Identifier]], place: Place) -> tuple[list[Document], bool]:
+    """Return each document once, identity cards first, and whether all could be read."""
+    found: list[Document] = []
+    faults: list[Refused] = []
+    for number, identifier in numbered:
+        id_type = _document_type(identifier)
+        if not id_type or not identifier.value:
+            continue
+        try:
+            found.append(
+                _document(id_type, identifier.value, place, f"{place.path}.identifier[{number}].value")
+            )
+        except Refused as refused:
+            if id_type == IDENTITY_CARD:
+                raise
+            faults.append(refused)
+    if faults and not found:
+        raise faults[0]
+    documents = sorted(dict.fromkeys(found), key=lambda each: each.id_type != IDENTITY_CARD)
+    if sum(each.id_type == IDENTITY_CARD for each in documents) > 1:
+        raise refusal(
+            "business-rule",
+            "document_ambiguous",
+            f"{place.path}.identifier",
+            "患者有不同的身份证号码",
+            "The patient has different identity card numbers",
+        )
+    return documents, not faults
 
 
 def _document(id_type: str, value: str, place: Place, expression: str) -> Document:

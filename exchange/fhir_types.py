@@ -66,6 +66,11 @@ class Identifier(Element):
     system: Short | None = None
     value: Short | None = None
     type: CodeableConcept | None = None
+    use: Short | None = None
+
+    def is_in_use(self) -> bool:
+        """Say whether it is still the patient's (http://hl7.org/fhir/R4/valueset-identifier-use.html)."""
+        return self.use != "old"
 
     def is_of(self, *codes: str) -> bool:
         """Say whether the type has one of these codes of v2-0203."""

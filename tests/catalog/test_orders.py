@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from catalog import registry
 from catalog.db import transaction
@@ -122,3 +123,19 @@ def test_an_emergency_check_is_answered_in_full_and_says_not_to_interrupt(city: 
     answer = city.check(asker, order, urgency="emergency")
     assert (answer["interrupts"], answer["reason_codes"][0]) == (False, "4")
     assert answer["orders"][0]["candidates"][0]["verdict"] == "recognisable"
+
+
+def test_the_hospitals_own_names_are_read_once_however_many_orders_are_in_words(
+    city: City, asker: Any
+) -> None:
+    name(city, "K1", "院内胸扫", "CT07")
+    read: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        read.append(statement)
+
+    event.listen(city.catalogue.engine, "before_cursor_execute", note)
+    orders = [{"order_number": f"W{number}", "text": "院内胸扫"} for number in range(5)]
+    found = city.check(asker, orders)["orders"]
+    assert [order["item"]["code"] for order in found] == ["CT07"] * 5
+    assert len([each for each in read if "FROM local_code" in each]) == 1

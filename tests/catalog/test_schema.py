@@ -2,13 +2,15 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 import catalog
 import catalog.tables_access
@@ -45,6 +47,22 @@ def test_migrating_an_empty_database_gives_the_tables_and_nothing_else(empty_dat
 
 def test_the_revision_this_release_needs_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(configuration()).get_current_head() == NEWEST
+
+
+def test_a_migration_may_take_as_long_as_it_needs_and_waits_for_no_lock(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[Any] = []
+
+    def read_limits(config: Config, _revision: str) -> None:
+        for name in ("statement_timeout", "lock_timeout"):
+            limits.append(config.attributes["connection"].scalar(text(f"show {name}")))
+
+    monkeypatch.setattr(command, "upgrade", read_limits)
+    engine = open_engine(empty_database_url)
+    migrate(engine)
+    engine.dispose()
+    assert limits == ["0", "5s"]
 
 
 def test_migrations_can_be_taken_back(empty_database_url: str) -> None:

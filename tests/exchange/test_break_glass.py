@@ -237,3 +237,32 @@ def take_back(service: Service, grant: int, turn: int) -> None:
 def opt_out(service: Service, *, shared: bool = False) -> None:
     body = {"id_number": id_number(2), "shared": shared}
     service.call("POST", "/v1/patients/sharing", role="hospital_system", json=body)
+
+
+def test_a_report_that_a_check_showed_is_the_hospitals_to_read_while_that_check_counts(
+    service: Service, report: str
+) -> None:
+    def colleague() -> int:
+        token = service.key.issue(subject="a colleague", role="doctor", hospital="B", lifetime=service.hour)
+        headers = {"Authorization": f"Bearer {token}"}
+        return int(service.call("GET", report, role="", headers=headers).status_code)
+
+    search = {"patient": {"id_number": id_number(2)}, "purpose": "TREAT", "reason": "门诊随访"}
+    assert service.call("POST", "/v1/results/search", json=search).status_code == 200
+    assert (service.call("GET", report).status_code, colleague()) == (200, 404)
+    service.city.check(DOCTOR, [{"order_number": "1", "item_code": "CT07"}])
+    assert colleague() == 200
+    service.city.now += timedelta(hours=24)
+    assert (service.call("GET", report).status_code, colleague()) == (404, 404)
+
+
+def test_an_erasure_empties_why_somebody_was_seen_and_what_was_found_about_it(service: Service) -> None:
+    grant = break_glass(service).json()["grant_id"]
+    verdict = {"verdict": "justified", "note": "林晓渝昏迷属实"}
+    as_reviewer(service, "POST", f"/v1/admin/break-glass/{grant}/review", json=verdict)
+    who = {"patient": {"id_number": id_number(2)}}
+    plan = service.call("POST", "/v1/admin/erasures/plan", role="curator", json=who).json()
+    law = {"basis": "个人信息保护法第四十七条", "confirm": plan["objects"]}
+    assert service.call("POST", "/v1/admin/erasures", role="curator", json=who | law).status_code == 202
+    (listed,) = as_reviewer(service, "GET", "/v1/admin/break-glass").json()["accesses"]
+    assert (listed["reason"], listed["note"], listed["verdict"]) == ("", "", "justified")

@@ -2,7 +2,10 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,12 +13,14 @@ from fhir.resources.R4B.auditevent import AuditEvent as Model
 from fhir.resources.R4B.bundle import Bundle
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from catalog import audit
 from catalog.audit_chain import Entry
 from catalog.audit_reading import Told
 from catalog.context import Caller
 from catalog.db import transaction
+from exchange import cli_audit
 from exchange.fhir_audit import audit_event
 from tests.city import id_number
 from tests.exchange.conftest import Service
@@ -203,3 +208,38 @@ def test_a_form_of_too_many_fields_is_a_bad_request(quiet: Service) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     path, many = "/fhir/AuditEvent/_search", b"date=2026&" * 51
     assert quiet.call("POST", path, role="auditor", content=many, headers=headers).status_code == 400
+
+
+def test_an_export_holds_up_no_sealing_and_asks_once_how_far_it_is_sealed(
+    tmp_path: Path, told: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that has written to the audit stops the sealing until it ends."""
+    from catalog import audit_reading
+    from catalog.audit_seal import open_signer, seal, settled_id
+
+    catalogue = told.city.catalogue
+    list(seal(catalogue.engine, open_signer(tmp_path / "audit.pem"), catalogue.clock))
+    settled: list[int] = []
+    asked: list[str] = []
+    read = audit_reading._up_to
+
+    def slow(*given: Any) -> Any:
+        settled.append(settled_id(catalogue.engine, 0))
+        return read(*given)
+
+    def note(_c: Any, _u: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    @contextmanager
+    def place(_folder: Path) -> Iterator[Any]:
+        yield SimpleNamespace(catalogue=catalogue)
+
+    monkeypatch.setattr(audit_reading, "_up_to", slow)
+    monkeypatch.setattr(cli_audit, "open_workplace", place)
+    event.listen(catalogue.engine, "before_cursor_execute", note)
+    cli_audit.audit_export(tmp_path / "out.ndjson", fhir=True, after=0, data_dir=tmp_path)
+    event.remove(catalogue.engine, "before_cursor_execute", note)
+    assert min(settled) > 0
+    assert len([each for each in asked if "FROM audit_seal" in each]) == 1
+    assert all("max(" not in each for each in asked)
+    assert len((tmp_path / "out.ndjson").read_bytes().splitlines()) >= 5

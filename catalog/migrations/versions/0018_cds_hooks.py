@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("hospital_id", sa.BigInteger(), nullable=False),
         sa.Column("jwks", JSONB(), nullable=False),
         sa.Column("jku", sa.Text(), server_default="", nullable=False),
+        sa.Column("code_systems", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("active", sa.Boolean(), server_default="true", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
         sa.ForeignKeyConstraint(
