@@ -24,6 +24,7 @@ def holds(person_id: Any, other_id: Any) -> ColumnElement[bool]:
     return found.correlate_except(mine, other)  # of whichever enclosing query the columns are
 
 
+@scope.books
 def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
     """Serialise what changes these people's results, decisions or money until the transaction ends.
 

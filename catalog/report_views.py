@@ -185,7 +185,7 @@ def readable(
     Raises NotFound otherwise.
     """
     hospital = registry.hospital_by_code(session, caller.hospital_code)
-    scope.open_report(session, report_id)
+    groups.members(session, {scope.owner_of(session, "report", report_id)} - {None})  # type: ignore[arg-type]
     owner = case((Report.study_id.is_not(None), Study.person_id), else_=Report.person_id)
     now = catalogue.clock()
     own_reason = grants.seen_by(caller, owner, now, grants.OWN)

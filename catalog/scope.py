@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from psycopg import sql
 from psycopg.errors import error_from_result
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 if TYPE_CHECKING:
     from catalog.context import Caller, Catalogue
 
+Kind = Literal["person", "study", "uid", "result", "report"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -130,6 +131,10 @@ def open_number(session: Session, id_type: str, digests: Sequence[bytes]) -> int
     return found
 
 
-def open_report(session: Session, report_id: int) -> None:
-    """Let the transaction see whose report this is, if it was shown to the hospital or a grant lets it see him."""
-    session.execute(text("select open_report(:id)"), {"id": report_id})
+def owner_of(session: Session, kind: Kind, key: int | str) -> int | None:
+    """Return the number of the person whom this names: it may be known where nothing else of him may be seen."""
+    found: int | None = session.scalar(_OWNER, {"kind": kind, "key": str(key)})
+    return found
+
+
+_OWNER: Final = text("select owner_of(:kind, :key)")

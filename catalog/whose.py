@@ -2,21 +2,21 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from catalog import people, sealed_numbers
 from catalog.context import Catalogue
 from catalog.identity import Document
-from catalog.tables import Alias, Person, Result, Study
-from catalog.tables_reports import Report
+from catalog.scope import owner_of
+from catalog.tables import Alias
 
 Whose = Callable[[Session, Catalogue, int], int | None]  # the last is the asking hospital
 
 
 def person(person_id: int) -> Whose:
     """Name a person by the catalogue's own number."""
-    return lambda session, _, __: session.scalar(select(Person.id).where(Person.id == person_id))
+    return lambda session, _, __: owner_of(session, "person", person_id)
 
 
 def holder(document: Document) -> Whose:
@@ -50,29 +50,22 @@ def patient(number: str) -> Whose:
 
 def of_study(study_id: int) -> Whose:
     """Name the person of a study."""
-    return lambda session, _, __: session.scalar(select(Study.person_id).where(Study.id == study_id))
+    return lambda session, _, __: owner_of(session, "study", study_id)
 
 
 def of_study_uid(uid: str) -> Whose:
     """Name the person of a study by its Study Instance UID."""
-    return lambda session, _, __: session.scalar(select(Study.person_id).where(Study.uid == uid))
+    return lambda session, _, __: owner_of(session, "uid", uid)
 
 
 def of_result(result_id: int) -> Whose:
     """Name the person of a result."""
-    return lambda session, _, __: session.scalar(select(Result.person_id).where(Result.id == result_id))
+    return lambda session, _, __: owner_of(session, "result", result_id)
 
 
 def of_report(report_id: int) -> Whose:
     """Name the person of a report: its study's, where it has one."""
-    owner = func.coalesce(Study.person_id, Report.person_id)
-    query = (
-        select(owner)
-        .select_from(Report)
-        .outerjoin(Study, Study.id == Report.study_id)
-        .where(Report.id == report_id)
-    )
-    return lambda session, _, __: session.scalar(query)
+    return lambda session, _, __: owner_of(session, "report", report_id)
 
 
 def nobody(_session: Session, _catalogue: Catalogue, _hospital_id: int) -> None:

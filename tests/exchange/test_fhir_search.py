@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from catalog.context import Caller
 from catalog.db import open_engine, transaction
+from catalog.embedded import Services
 from catalog.errors import TooMany
 from catalog.identity import normalise_document
 from catalog.records import ReportStatus
@@ -30,7 +31,7 @@ from exchange.harvest import Harvest
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import open_token_key
-from tests.city import City, id_number, open_catalogue
+from tests.city import City, id_number, open_catalogue, serving
 from tests.exchange.conftest import Service
 from tests.exchange.test_people_api import OTHER, curate, register
 from tests.reports import IMAGING, LABORATORY, POTASSIUM, evaluate_laboratory, of_person, take
@@ -114,14 +115,15 @@ def issue(answer: Any) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def ward(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+def ward(database_url: str, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     """Made once: the tests that use it change nothing but the audit."""
     made: list[City] = []
     folder = tmp_path_factory.mktemp("keys")
     catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
     made.append(City(catalogue))
     key = open_token_key(folder / "token.pem")
-    app = create_app(catalogue, key, ExchangeSettings(check_seconds=20), Health({}, {}))
+    served = serving(catalogue, services)
+    app = create_app(served, key, ExchangeSettings(check_seconds=20), Health({}, {}))
     with TestClient(app, raise_server_exceptions=False) as client:
         for code in ("A", "B", "C"):
             made[0].hospital(code)
@@ -143,6 +145,7 @@ def ward(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (ward.patient,) = ids(search(ward, "Patient", identifier=HER))
         ward.ids = {kind: ids(search(ward, kind, patient=ward.patient)) for kind in KINDS}
         yield ward
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 

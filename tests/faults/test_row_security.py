@@ -202,7 +202,8 @@ def test_an_opened_person_shows_what_is_shared_by_nature_and_nothing_else(api: E
 def test_a_connection_from_the_pool_keeps_nothing_of_who_had_it_before(api: Engine) -> None:
     for world, other in ((THEIRS, OURS), (OURS, THEIRS)) * 2:
         with transaction(scoped(api, Scope("doctor", str(world)))) as session:
-            scope.open_people(session, {world})
+            assert scope.open_people(session, {world}) == {world}
+            assert scope.open_people(session, {other}) == set()  # it has nothing of him
             assert {"order_check", "study"} <= seen(reader(session), world)
             assert not {"order_check", "study"} & seen(reader(session), other)
         with pytest.raises(ZeroDivisionError), transaction(scoped(api, scope.GATE)):
@@ -292,7 +293,8 @@ def test_the_service_has_no_right_to_change_what_binds_it_or_what_was_written(
 
 
 def test_a_hospital_changes_no_row_of_another(hostile: psycopg.Connection[Any]) -> None:
-    hostile.execute("select act_for('hospital_system', '2'), open_people('{1}')")
+    hostile.execute("select act_for('hospital_system', '2')")
+    assert hostile.execute(r"select open_number('1', array['\x01'::bytea])").fetchone() == (THEIRS,)
     hostile.execute("select set_config('huren.erasure', 'on', true)")  # so that no trigger stands in the way
     for table in sorted(GUARDS.keys() - {"person"}):
         key = Base.metadata.tables.get(table)

@@ -71,7 +71,8 @@ _ACTING = ("acting_role()", "acting_hospital()", "opened_people()", "act_for(tex
 _OPENING = (
     "open_people(bigint[])",
     "open_number(text, bytea[])",
-    "open_report(bigint)",
+    "owner_of(text, text)",
+    "is_theirs(bigint[])",
     "asked_about(text, bytea[])",
 )
 # What is missing or malformed is null, and null is nobody's.
@@ -90,6 +91,7 @@ _FUNCTIONS = (
     """
     create function opened_people() returns bigint[] language sql stable parallel safe as $$
       select case when current_setting('huren.people', true) ~ '^[{][0-9]{1,18}(,[0-9]{1,18})*[}]$'
+                       and current_setting('huren.hospital', true) ~ '^[0-9]{1,18}$'
                   then current_setting('huren.people', true)::bigint[] end
     $$
     """,
@@ -103,22 +105,54 @@ _FUNCTIONS = (
                          coalesce((select id::text from hospital where code = hospital_code), ''), true);
     end $$
     """,
-    # Everybody merged with them too: a person and those merged with him are one human being.
+    # What a hospital already has of somebody: a grant, a check, a number, an examination, a report.
+    """
+    create function is_theirs(everybody bigint[]) returns bool language sql stable security definer
+    set search_path = pg_catalog, public, pg_temp as $$
+      select everybody && opened_people()
+        or exists (select from access_grant where person_id = any(everybody) and hospital_id = acting_hospital()
+                   and revoked_at is null)
+        or exists (select from order_check where person_id = any(everybody) and hospital_id = acting_hospital())
+        or exists (select from alias where person_id = any(everybody) and hospital_id = acting_hospital())
+        or exists (select from study where person_id = any(everybody) and hospital_id = acting_hospital())
+        or exists (select from result where person_id = any(everybody) and hospital_id = acting_hospital())
+        or exists (select from report where person_id = any(everybody) and hospital_id = acting_hospital())
+    $$
+    """,
+    # Everybody merged with them too: a person and those merged with him are one human being. Of somebody a hospital
+    # has nothing of, it learns his number and no more; the exchange's books and offices above hospitals see all.
     """
     create function open_people(asked bigint[]) returns bigint[] language plpgsql security definer
     set search_path = pg_catalog, public, pg_temp as $$
-    declare found bigint[];
+    declare one bigint; everybody bigint[]; found bigint[] = '{}';
     begin
-      select array_agg(id) into found from (
-        select id from person where id = any(asked)
-        union
-        select other.id from person mine join person other on other.group_id = mine.group_id
-        where mine.id = any(asked)
-      ) everybody;
+      foreach one in array asked loop
+        select array_agg(distinct other.id) into everybody
+        from person mine join person other on other.id = mine.id or other.group_id = mine.group_id
+        where mine.id = one;
+        if acting_hospital() is null or acting_role() = 'bookkeeping' or is_theirs(everybody) then
+          found = found || everybody;
+        end if;
+      end loop;
       perform set_config('huren.people',
         (select coalesce(array_agg(distinct id)::text, '') from unnest(opened_people() || found) id), true);
-      return coalesce(found, '{}');
+      return found;
     end $$
+    """,
+    # The number of the person that somebody means; to see more of him he must be opened.
+    """
+    create function owner_of(kind text, wanted text) returns bigint language sql stable security definer
+    set search_path = pg_catalog, public, pg_temp as $$
+      select case kind
+        when 'person' then (select id from person where id = wanted::bigint)
+        when 'study' then (select person_id from study where id = wanted::bigint)
+        when 'uid' then (select person_id from study where uid = wanted)
+        when 'result' then (select person_id from result where id = wanted::bigint)
+        when 'report' then (select coalesce(study.person_id, report.person_id)
+                            from report left join study on study.id = report.study_id
+                            where report.id = wanted::bigint)
+      end
+    $$
     """,
     # Whoever can hash a number with the vault's key has been told the number.
     """
@@ -128,27 +162,11 @@ _FUNCTIONS = (
     begin
       select id into found from person where id_type = of_type and number_hash = any(digests) order by id limit 1;
       if found is not null then
+        perform set_config('huren.people',
+          (select array_agg(distinct id)::text from unnest(opened_people() || found) id), true);
         perform open_people(array[found]);
       end if;
       return found;
-    end $$
-    """,
-    # A report of another hospital opens whose it is, to whom it was shown or who has a reason of his own.
-    """
-    create function open_report(wanted bigint) returns void language plpgsql security definer
-    set search_path = pg_catalog, public, pg_temp as $$
-    declare owner bigint; everybody bigint[];
-    begin
-      select coalesce(study.person_id, case when report.study_id is null then report.person_id end) into owner
-      from report left join study on study.id = report.study_id where report.id = wanted;
-      select array_agg(other.id) into everybody from person mine
-      join person other on other.id = mine.id or other.group_id = mine.group_id where mine.id = owner;
-      if exists (select from report_shown where hospital_id = acting_hospital() and report_id = wanted
-                 and person_id = any(everybody))
-         or exists (select from access_grant where hospital_id = acting_hospital()
-                    and person_id = any(everybody) and revoked_at is null) then
-        perform open_people(everybody);
-      end if;
     end $$
     """,
 )
