@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -135,6 +136,17 @@ def test_a_refused_call_spends_its_token_too(cds: CdsClient) -> None:
     token = cds.token(PATH)
     assert cds.call(b"{}", token=token).status_code == 400
     assert cds.call(call(), token=token).status_code == 401
+
+
+def test_a_token_stays_used_for_minutes_after_it_has_expired(quiet: Service) -> None:
+    iss, expired = "https://late.test/", datetime.now(UTC) - timedelta(minutes=9)
+    with transaction(quiet.city.catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, "A")
+        cds_clients.add(session, OPERATOR, hospital, iss, {"keys": [Key().public()]})
+        found = cds_clients.find(session, iss, "")
+        assert found is not None
+        assert cds_clients.spend(session, found[0], "j", expired)
+        assert not cds_clients.spend(session, found[0], "j", expired)
 
 
 def test_an_audience_may_be_one_of_several(cds: CdsClient) -> None:
