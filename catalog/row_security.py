@@ -209,7 +209,9 @@ def apply(connection: Connection) -> None:
         connection.execute(text(f"drop policy {name} on {table}"))
     for table in sorted(tables):
         connection.execute(text(";".join(_statements(table, GUARDS[table]))))
-    connection.execute(text(f"grant select on all sequences in schema public to {WORKER}"))  # how far they are
+    connection.execute(
+        text(f"grant select on all sequences in schema public to {WORKER}")
+    )  # how far they are
 
 
 _TABLES: Final = text(

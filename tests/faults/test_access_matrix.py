@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from catalog.context import Catalogue
+from catalog.embedded import Services
 from catalog.objects import ObjectStore
 from exchange.app import create_app, described
 from exchange.auth import ACCESS, PUBLIC
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import HOSPITAL_ROLES, ROLES, TokenKey, open_token_key
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, serving
 from tests.faults.matrix_places import PLACES, Route
 from tests.faults.matrix_site import (
     COLLEAGUE,
@@ -181,7 +182,7 @@ async def call(
 
 @pytest.fixture(scope="module")
 def matrix(
-    database_url: str, s3_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+    database_url: str, services: Services, s3_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Matrix]:
     folder: Path = tmp_path_factory.mktemp("matrix")
     made: list[City] = []
@@ -198,13 +199,15 @@ def matrix(
     )
     site = build(made[0], s3_store, settings.outbound())
     key = open_token_key(folder / "token.pem")
-    app = create_app(catalogue, key, settings, Health({}, {}), store=s3_store)
-    with taken_back(catalogue.engine) as (engine, kept), asyncio.Runner() as runner:
-        app.state.catalogue = replace(catalogue, engine=engine)
+    served = serving(catalogue, services)
+    app = create_app(served, key, settings, Health({}, {}), store=s3_store)
+    with taken_back(served.engine) as (engine, kept), asyncio.Runner() as runner:
+        app.state.catalogue = replace(served, engine=engine)
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        yield Matrix(app, site, key, runner, kept, catalogue)
+        yield Matrix(app, site, key, runner, kept, served)
         runner.run(lifespan.__aexit__(None, None, None))
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 
