@@ -44,6 +44,7 @@ from tests.benchmarks.asking import (
     trivial_messages,
 )
 from tests.cds_client import CdsClient, Key
+from tests.city import as_role
 from tests.flow import orthanc
 from tests.flow.running import HUREN, until
 from tests.needs import find_tool
@@ -129,13 +130,14 @@ def _holds(row: dict[str, Any]) -> bool:
 @contextmanager
 def _served(servers: Embedded, data: Path, size: int) -> Iterator[Served]:
     """Seed a database of its own and serve it as `huren api` does."""
-    with psycopg.connect(servers.services.database_url, autocommit=True) as connection:
+    with psycopg.connect(servers.services.owner_url, autocommit=True) as connection:
         connection.execute(f"create database bench_{size}")
-    url = f"{servers.services.database_url.rpartition('/')[0]}/bench_{size}"
+    url = f"{servers.services.owner_url.rpartition('/')[0]}/bench_{size}"
     s3 = servers.services.s3
     assert s3 is not None
     environment = os.environ | {
         "HUREN_DATABASE_URL": url,
+        "HUREN_API_DATABASE_URL": as_role(url, servers.services.api_url),
         "HUREN_S3_ENDPOINT": s3.endpoint,
         "HUREN_S3_ACCESS_KEY": s3.access_key,
         "HUREN_S3_SECRET_KEY": s3.secret_key,

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from catalog import scope
 from catalog.connection import CONNECT_ARGS, session_options
 
 _STATEMENT_MS = 30_000
@@ -38,6 +39,9 @@ def taken_back(engine: Engine) -> Iterator[tuple[Engine, TakenBack]]:
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # a route that asks for it finds it
     connection.take_back()
     single = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
+    event.listen(
+        single, "begin", scope.begin
+    )  # within the one transaction: it says for whom the next call works
     try:
         yield single, connection
     finally:

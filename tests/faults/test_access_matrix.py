@@ -17,15 +17,18 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import text
 
 from catalog.context import Catalogue
+from catalog.db import transaction
+from catalog.embedded import Services
 from catalog.objects import ObjectStore
 from exchange.app import create_app, described
 from exchange.auth import ACCESS, PUBLIC
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import HOSPITAL_ROLES, ROLES, TokenKey, open_token_key
-from tests.city import City, open_catalogue
+from tests.city import City, open_catalogue, serving
 from tests.exchange.witness import assert_documented
 from tests.faults.in_process import Answer, Request, call
 from tests.faults.matrix_places import PLACES, Route
@@ -98,6 +101,7 @@ class Matrix:
         """Fail where a good answer has not left the record that the rule of its route names."""
         wanted = {**ACCESS, **PUBLIC}[route].audit
         query = "select action from audit_event where id > %s"
+        self.kept.execute("select act_for('auditor', '')")
         told = [action for (action,) in self.kept.execute(query, (self.last_record,))]
         assert not wanted or any(action.startswith(wanted) for action in told), (route, cell, told)
 
@@ -138,7 +142,7 @@ def role_of(caller: str) -> str:
 
 @pytest.fixture(scope="module")
 def matrix(
-    database_url: str, s3_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+    database_url: str, services: Services, s3_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Matrix]:
     folder: Path = tmp_path_factory.mktemp("matrix")
     made: list[City] = []
@@ -155,14 +159,17 @@ def matrix(
     )
     site = build(made[0], s3_store, settings.outbound())
     key = open_token_key(folder / "token.pem")
-    app = create_app(catalogue, key, settings, Health({}, {}), store=s3_store)
-    with taken_back(catalogue.engine) as (engine, kept), asyncio.Runner() as runner:
-        app.state.catalogue = replace(catalogue, engine=engine)
+    served = serving(catalogue, services)
+    app = create_app(served, key, settings, Health({}, {}), store=s3_store)
+    with taken_back(served.engine) as (engine, kept), asyncio.Runner() as runner:
+        app.state.catalogue = replace(served, engine=engine)
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        (last,) = kept.execute("select max(id) from audit_event").fetchone() or (0,)
-        yield Matrix(app, site, key, runner, kept, catalogue, last)
+        with transaction(catalogue.engine) as session:
+            last = session.scalar(text("select max(id) from audit_event")) or 0
+        yield Matrix(app, site, key, runner, kept, served, last)
         runner.run(lifespan.__aexit__(None, None, None))
+    served.engine.dispose()
     catalogue.engine.dispose()
 
 

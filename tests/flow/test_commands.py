@@ -160,6 +160,7 @@ def test_env_prints_what_psql_and_an_s3_browser_need(clocked: Running) -> None:
     names = [line.split("=")[0] for line in printed.splitlines()]
     assert names == [
         "HUREN_DATABASE_URL",
+        "HUREN_API_DATABASE_URL",
         "HUREN_S3_ENDPOINT",
         "HUREN_S3_ACCESS_KEY",
         "HUREN_S3_SECRET_KEY",
