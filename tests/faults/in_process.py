@@ -1,5 +1,6 @@
 """The service called within this process: what a server on loopback would ask of it, without one."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,9 +50,12 @@ async def call(
         "server": ("127.0.0.1", 8080),
     }
     sent: list[Any] = []
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not coming:
+            await asyncio.Event().wait()  # the client stays until it has its answer
+        return coming.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -100,6 +100,22 @@ _OF_THE_REVIEWER: Final = {"auditor": {OWN: 404}, "reviewer": {OWN: 404}}
 _NO_SESSION: Final = Place(NONE, {NONE: 403})  # a bearer token is no session
 
 
+_NUMBER: Final = "urn:huren:id-type:01|{patient[id_number]}"
+_FOUND_BY_NUMBER: Final = Place("patient", _ALIKE, form=f"patient:identifier={_NUMBER}")
+
+
+def _found(thing: str, parameter: str) -> Place:
+    """A search: whoever may not be seen is as nobody, and nobody's chart is empty."""
+    seen = {FOREIGN: 200, HIDDEN: 200, UNKNOWN: 200, MALFORMED: 200}
+    return Place(thing, seen, query=f"{parameter}={{resource_id}}")
+
+
+def _match(names: Names) -> Any:
+    number = {"system": "urn:huren:id-type:01", "value": names["patient"]["id_number"]}
+    patient = {"resourceType": "Patient", "identifier": [number]}
+    return {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": patient}]}
+
+
 def _lines(text: str) -> Callable[[Names], Any]:
     return lambda _: text.encode()
 
@@ -142,6 +158,19 @@ PLACES: Final[dict[Route, Place]] = {
     ("POST", "/fhir"): Place("patient", _ALIKE, _bundle),
     ("POST", "/fhir/DiagnosticReport"): Place("study", _made(OWN, FOREIGN, UNKNOWN), _report),
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Place("report"),
+    ("GET", "/fhir/DiagnosticReport"): _found("chart", "patient"),
+    ("POST", "/fhir/DiagnosticReport/_search"): _FOUND_BY_NUMBER,
+    ("GET", "/fhir/Patient"): _found("chart", "_id"),
+    ("POST", "/fhir/Patient/_search"): Place("patient", _ALIKE, form=f"identifier={_NUMBER}"),
+    ("POST", "/fhir/Patient/$match"): Place("patient", _ALIKE, _match),
+    ("GET", "/fhir/Patient/{resource_id}"): Place("chart"),
+    ("GET", "/fhir/ImagingStudy"): _found("chart", "patient"),
+    ("POST", "/fhir/ImagingStudy/_search"): _FOUND_BY_NUMBER,
+    ("GET", "/fhir/ImagingStudy/{resource_id}"): Place("image"),
+    ("GET", "/fhir/Observation"): _found("chart", "patient"),
+    ("POST", "/fhir/Observation/_search"): _FOUND_BY_NUMBER,
+    ("GET", "/fhir/Observation/{resource_id}"): Place("value"),
+    ("GET", "/fhir/metadata"): Place(),
     ("GET", "/fhir/AuditEvent"): Place(),
     ("POST", "/fhir/AuditEvent/_search"): Place(form="_count=2"),
     ("GET", "/fhir/AuditEvent/{record_id}"): Place("record", of_roles={"auditor": {FOREIGN: 200}}),

@@ -26,11 +26,11 @@ from catalog.db import transaction
 from catalog.identity import Demographics
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
-from catalog.tables import Alias, AuditEvent, Person, QcEvaluation, Study
+from catalog.tables import Alias, AuditEvent, Person, QcEvaluation, Result, Study
 from catalog.tables_reports import ReportAttachment, ReportVersion
 from tests.city import City, id_number
 from tests.exchange.signers import Signer
-from tests.reports import IMAGING, document, take
+from tests.reports import IMAGING, LABORATORY, document, of_person, take
 
 # What an identifier can be to the caller.
 NONE: Final = "none"  # the route names no object
@@ -47,7 +47,7 @@ Names = Mapping[str, Any]
 DOCTOR: Final = Caller("dr.B", "doctor", "B")  # everybody of B in the matrix has this subject
 _OTHER: Final = Caller("dr.A", "doctor", "A")
 _OPERATOR: Final = Caller("op", "operator")
-_NOBODY: Final = (1 << 62) - 1  # no such number in any table
+_NOBODY: Final = 10**17 - 1  # no such number in any table, and too short for an identity card
 _PDF: Final = b"%PDF-1.7\n%%EOF\n"
 CT07: Final = "CT07"
 
@@ -73,6 +73,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             "report": reports,
             "attachment": reports
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
+            **_charts(city),
             "record": _records(city),
             "person": _people(city),
             "patient": {
@@ -156,6 +157,27 @@ def _report_names(city: City, report_id: int) -> Names:
     )
     with transaction(city.catalogue.engine) as session:
         return {"report_id": report_id, "attachment_id": session.scalars(query).one()}
+
+
+def _charts(city: City) -> dict[str, dict[Kind, Names]]:
+    """What FHIR shows of people: of one whom a check of B has shown, of one whom none has, of one who opted out."""
+    people = {OWN: 2, FOREIGN: 6, HIDDEN: 4}
+    for person in people.values():
+        take(city, "A", LABORATORY, number=f"L-{person}", **of_person(person))
+    ids = _person_ids(city)
+    found: dict[str, dict[Kind, Names]] = {}
+    with transaction(city.catalogue.engine) as session:
+        for thing, is_study in (("image", Study.id.is_not(None)), ("value", Result.study_id.is_(None))):
+            wanted = Study.id if thing == "image" else Result.id
+            kinds = {}
+            for kind, person in people.items():
+                of = Study.person_id if thing == "image" else Result.person_id
+                kinds[kind] = session.scalars(
+                    select(wanted).where(of == ids[person], is_study).limit(1)
+                ).one()
+            found[thing] = _numbered("resource_id", **kinds)
+    patients = _numbered("resource_id", **{kind: ids[person] for kind, person in people.items()})
+    return {**found, "chart": patients}
 
 
 def _records(city: City) -> dict[Kind, Names]:
