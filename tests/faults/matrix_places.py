@@ -97,6 +97,10 @@ _EVALUATION: Final = {"item": CT07, "scope": "CY", "from": "2026-01-01", "to": "
 _KEYS: Final = Signer("EdDSA").jwks
 _CSV: Final = {"content-type": "text/csv"}
 _OF_THE_REVIEWER: Final = {"auditor": {OWN: 404}, "reviewer": {OWN: 404}}
+# nobody's body is not even read
+_HOOK: Final = Place(
+    "service", {OWN: 401, MALFORMED: 404}, _nothing, of_roles={"": {UNKNOWN: 401, MALFORMED: 401}}
+)
 _NO_SESSION: Final = Place(NONE, {NONE: 403})  # a bearer token is no session
 
 
@@ -256,8 +260,8 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/readyz"): Place(),
     ("GET", "/metrics"): Place(),
     ("GET", "/cds-services"): Place(),
-    ("POST", "/cds-services/{service_id}"): Place("service", {OWN: 401, MALFORMED: 404}, _nothing),
-    ("POST", "/cds-services/{service_id}/feedback"): Place("service", {OWN: 401, MALFORMED: 404}, _nothing),
+    ("POST", "/cds-services/{service_id}"): _HOOK,
+    ("POST", "/cds-services/{service_id}/feedback"): _HOOK,
     ("POST", "/v1/session"): Place(NONE, {NONE: 403}, lambda _: {"name": "nobody", "password": "x"}),
     ("POST", "/v1/session/first"): Place(
         NONE, {NONE: 403}, lambda _: {"link": "x", "password": "correct horse battery"}
