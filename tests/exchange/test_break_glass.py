@@ -13,7 +13,8 @@ from catalog.context import Caller
 from catalog.db import transaction
 from catalog.registry import hospital_by_code
 from catalog.tables_access import AccessGrant
-from tests.cds_client import CdsClient, call
+from exchange.settings import ExchangeSettings
+from tests.cds_client import BASE, CdsClient, call
 from tests.city import id_number
 from tests.exchange.conftest import Service
 from tests.exchange.test_history_api import SEARCH
@@ -22,6 +23,12 @@ from tests.reports import IMAGING, document, take
 
 REASON = "抢救,患者昏迷,无法询问病史"
 DOCTOR = Caller("test doctor", "doctor", "B")
+
+
+@pytest.fixture
+def settings() -> ExchangeSettings:
+    """One doctor asks hundreds of times here, as fast as the machine lets him."""
+    return ExchangeSettings(check_seconds=20, cds_seconds=20, public_url=BASE, pace_per_second=0)
 
 
 @pytest.fixture
