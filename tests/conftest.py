@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +17,7 @@ from catalog.objects import ObjectStore
 from tests.canaries import leaks, leaks_below
 from tests.city import prepare
 from tests.needs import find_tool, mount_volume
-from tests.turns import Turns
+from tests.turns import FilesThenAlone, Turns
 
 settings.register_profile("huren", deadline=2000)  # ms an example; what else runs here is no property of ours
 settings.load_profile("huren")
@@ -45,6 +46,11 @@ def nothing_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail at the end where the log or the run folder of any process tells of a patient (FAULTS A15)."""
     yield
     assert leaks_below(tmp_path_factory.getbasetemp()) == []
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesThenAlone:
+    """Tell the controller of several workers how to share the tests out."""
+    return FilesThenAlone(config, log)
 
 
 @pytest.fixture(scope="session")

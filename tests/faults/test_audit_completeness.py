@@ -8,16 +8,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import select, text
 
 from catalog.context import Catalogue
-from catalog.db import open_engine, transaction
+from catalog.db import transaction
+from catalog.row_security import API
 from catalog.tables import AuditEvent, Result
 from exchange.auth import ACCESS
 from tests.city import id_number
@@ -307,32 +307,15 @@ def test_each_decision_has_exactly_one_record(site: Site) -> None:
 
 @contextmanager
 def without_insert(site: Site) -> Iterator[None]:
-    """Let the service act in a role that may do all but write the audit."""
-    catalogue, role = site.service.city.catalogue, f"mute_{uuid4().hex[:12]}"
-    with transaction(catalogue.engine) as session:
-        for statement in (
-            f"create role {role}",
-            f"grant all on all tables in schema public to {role}",
-            f"grant all on all sequences in schema public to {role}",
-            f"revoke insert on audit_event from {role}",
-        ):
-            session.execute(text(statement))
-    mute = open_engine(catalogue.engine.url.render_as_string(hide_password=False))
-
-    @event.listens_for(mute, "connect")
-    def act_as(connection: Any, _record: Any) -> None:
-        connection.execute(f"set role {role}")
-        connection.commit()
-
-    site.service.client.app.state.catalogue = replace(catalogue, engine=mute)  # type: ignore[attr-defined]
+    """Let the service's role do all but write the audit."""
+    owner = site.service.city.catalogue.engine
+    with transaction(owner) as session:
+        session.execute(text(f"revoke insert on audit_event from {API}"))
     try:
         yield
     finally:
-        mute.dispose()
-        site.service.client.app.state.catalogue = catalogue  # type: ignore[attr-defined]
-        with transaction(catalogue.engine) as session:
-            session.execute(text(f"drop owned by {role}"))
-            session.execute(text(f"drop role {role}"))
+        with transaction(owner) as session:
+            session.execute(text(f"grant insert on audit_event to {API}"))
 
 
 def test_while_the_audit_cannot_be_written_every_one_refuses_and_discloses_nothing(site: Site) -> None:

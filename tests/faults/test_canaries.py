@@ -55,7 +55,8 @@ class Site:
     def processes(self) -> list[psutil.Process]:
         assert self.running.process is not None
         first = psutil.Process(self.running.process.pid)
-        return [first, *first.children(recursive=True)]
+        tree = [first, *first.children(recursive=True)]
+        return [each for each in tree if each.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture(scope="module")
