@@ -6,7 +6,18 @@ from typing import Final, Literal
 Pattern = Literal["Read", "Query", "Create", "Update", "Delete", "Alert"]
 
 _CHANGES: Final = (
-    *("enable", "disable", "password", "reset", "totp", "totp_begin", "first", "sign_in", "sign_out"),
+    *(
+        "enable",
+        "disable",
+        "unlock",
+        "password",
+        "reset",
+        "totp",
+        "totp_begin",
+        "first",
+        "sign_in",
+        "sign_out",
+    ),
     *(
         "issue",
         "revoke",

@@ -43,7 +43,7 @@ class Behind:
 @pytest.fixture
 def behind(tmp_path: Path, embedded: Embedded, s3_store: ObjectStore, record: RunRecord) -> Iterator[Behind]:
     with Embedded(tmp_path / "own", own=True, s3=False) as own:
-        url = make_url(own.services.database_url)
+        url = make_url(own.services.owner_url)
         with open_tcp_proxy((str(url.host), int(url.port or 0))) as proxy:
             address = url.set(port=proxy.port).render_as_string(hide_password=False)
             catalogue = open_catalogue(address, tmp_path / "keys", lambda: NOW)

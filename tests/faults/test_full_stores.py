@@ -62,7 +62,7 @@ def test_while_the_volume_of_the_database_is_full_shipping_waits_and_no_sender_d
 ) -> None:
     volume = small_volume(tmp_path / "own" / "postgres", POSTGRES_MIB)
     with Embedded(tmp_path / "own", own=True, s3=False) as own:
-        engine = open_engine(own.services.database_url)
+        engine = open_engine(own.services.owner_url)
         prepare(engine)
         engine.dispose()
         with (
