@@ -5,7 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.turns import Turns
+import pytest
+
+from tests.turns import FilesThenAlone, Turns
 
 
 class Item:
@@ -13,6 +15,10 @@ class Item:
 
     def __init__(self, *marks: str) -> None:
         self.get_closest_marker = lambda name: name if name in marks else None
+        self.groups: list[str] = []
+
+    def add_marker(self, mark: pytest.MarkDecorator) -> None:
+        self.groups += mark.args
 
 
 PLAIN, ALONE = Item("flow"), Item("alone")
@@ -80,3 +86,12 @@ def test_tests_that_measure_and_follow_one_another_let_nobody_in_between(tmp_pat
     assert late.waits()
     end(begin(worker, ALONE, PLAIN))
     late.end()
+
+
+def test_those_that_measure_come_last_and_are_one_group(tmp_path: Path) -> None:
+    items: list[Any] = [ALONE, PLAIN, Item("alone"), Item("flow")]
+    Turns(tmp_path).pytest_collection_modifyitems(items)
+    assert [item.groups for item in items] == [[], [], ["alone"], ["alone"]]
+    group = FilesThenAlone._split_scope
+    each: Any = None
+    assert group(each, "tests/a.py::test_x@alone") == group(each, "tests/b.py::test_y[1]@alone") == "alone"
