@@ -31,6 +31,18 @@ from catalog.tables import (
 
 Action = Literal["recognise", "override", "undo"]
 _KEY_LENGTH: Final = 255
+_TAKEN_BY_UNDO: Final = (
+    "check_id",
+    "person_id",
+    "item_code",
+    "laterality",
+    "body_part",
+    "result_id",
+    "beyond_duty",
+    "own_hospital",
+    "emergency",
+    "checked_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +209,11 @@ def _undo(deciding: _Deciding) -> Decision:
     standing = _standing(deciding)
     if standing is None:
         raise Conflict("没有可撤销的决定", "No decision stands that could be undone", code="nothing_to_undo")
+    _refuse_other_person(deciding, standing.person_id)
     if deciding.now - standing.decided_at > deciding.catalogue.limits.undo_within:
         raise Expired("已超过可撤销的期限", "The time to undo has passed", code="undo_expired")
-    common = _common(deciding) | {
-        "check_id": standing.check_id,
-        "item_code": standing.item_code,
-        "own_hospital": standing.own_hospital,
-        "emergency": standing.emergency,
-        "checked_at": standing.checked_at,
-    }
-    return Decision(
-        **common, result_id=standing.result_id, beyond_duty=standing.beyond_duty, undoes_id=standing.id
-    )
+    undone = {name: getattr(standing, name) for name in _TAKEN_BY_UNDO}
+    return Decision(**_common(deciding) | undone, undoes_id=standing.id)
 
 
 _ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo}
@@ -307,6 +312,15 @@ def _common(deciding: _Deciding) -> dict[str, Any]:
 def _refuse_late(deciding: _Deciding) -> None:
     if deciding.now > deciding.check.expires_at:
         raise Expired("该次询问已过期,请重新询问", "This check has expired; ask again", code="check_expired")
+
+
+def _refuse_other_person(deciding: _Deciding, person_id: int) -> None:
+    if person_id not in _people_asked(deciding):
+        raise Conflict(
+            "此医嘱号曾用于另一患者",
+            "This order number was used for another patient",
+            code="order_number_reused",
+        )
 
 
 def _refuse_second(deciding: _Deciding) -> None:
