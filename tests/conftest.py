@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +15,7 @@ from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
 from tests.city import prepare
 from tests.needs import find_tool, mount_volume
-from tests.turns import FilesThenAlone, Turns
+from tests.turns import Turns
 
 settings.register_profile("huren", deadline=2000)  # ms an example; what else runs here is no property of ours
 settings.load_profile("huren")
@@ -26,11 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have the tests of several workers take turns; xdist gives each worker a folder beside the others'."""
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesThenAlone:
-    """Tell the controller of several workers how to share the tests out."""
-    return FilesThenAlone(config, log)
 
 
 @pytest.fixture(scope="session")

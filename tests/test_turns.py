@@ -5,9 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.turns import FilesThenAlone, Turns
+from tests.turns import Turns
 
 
 class Item:
@@ -15,10 +13,6 @@ class Item:
 
     def __init__(self, *marks: str) -> None:
         self.get_closest_marker = lambda name: name if name in marks else None
-        self.groups: list[str] = []
-
-    def add_marker(self, mark: pytest.MarkDecorator) -> None:
-        self.groups += mark.args
 
 
 PLAIN, ALONE = Item("flow"), Item("alone")
@@ -88,10 +82,8 @@ def test_tests_that_measure_and_follow_one_another_let_nobody_in_between(tmp_pat
     late.end()
 
 
-def test_those_that_measure_come_last_and_are_one_group(tmp_path: Path) -> None:
-    items: list[Any] = [ALONE, PLAIN, Item("alone"), Item("flow")]
-    Turns(tmp_path).pytest_collection_modifyitems(items)
-    assert [item.groups for item in items] == [[], [], ["alone"], ["alone"]]
-    group = FilesThenAlone._split_scope
-    each: Any = None
-    assert group(each, "tests/a.py::test_x@alone") == group(each, "tests/b.py::test_y[1]@alone") == "alone"
+def test_those_that_measure_come_last_and_all_keep_their_order(tmp_path: Path) -> None:
+    first, second, third, fourth = items = [Item("alone"), Item(), Item("alone"), Item("flow")]
+    given: list[Any] = [*items]
+    Turns(tmp_path).pytest_collection_modifyitems(given)
+    assert given == [second, fourth, first, third]

@@ -2,7 +2,7 @@
 
 Each test holds a lock: shared, or for a test marked `alone` the whole of it. Who asks for the lock holds the gate
 until it is given, so that a test which wants to be alone waits only for the tests that run already. Such tests
-that follow one another wait once: so all of them come last, and in one worker.
+that follow one another wait once: so they come last in a file, and files of nothing else come last of all.
 """
 
 import fcntl
@@ -11,16 +11,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
-
-_ALONE = "alone"
-
-
-class FilesThenAlone(LoadFileScheduling):
-    """Gives each worker a file at a time, and one of them at last all tests that run alone."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return _ALONE if nodeid.endswith(f"@{_ALONE}") else super()._split_scope(nodeid)
 
 
 class Turns:
@@ -35,10 +25,8 @@ class Turns:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put the tests that run alone last, and in one group (`--dist loadgroup` names it behind theirs)."""
+        """Put the tests that run alone last."""
         items.sort(key=_measures)
-        for item in filter(_measures, items):
-            item.add_marker(pytest.mark.xdist_group(_ALONE))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(

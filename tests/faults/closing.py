@@ -32,6 +32,7 @@ from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import wait_until
 from tests.faults.history import History
 from tests.faults.run_record import RunRecord
+from tests.processes import family
 
 DRAIN_SECONDS = 120.0
 _LONG_AGO_SECONDS = 2 * 3600.0  # the spool sweeps partial files after an hour
@@ -145,8 +146,7 @@ class Vitals:
     @classmethod
     def of(cls, pid: int) -> Self:
         """What a process and its children use."""
-        first = psutil.Process(pid)
-        return cls._of([first, *first.children(recursive=True)])
+        return cls._of(family(psutil.Process(pid)))
 
     @classmethod
     def own(cls) -> Self:
