@@ -15,16 +15,9 @@ from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
 from tests.city import prepare
 from tests.needs import find_tool, mount_volume
-from tests.turns import Turns
 
 settings.register_profile("huren", deadline=2000)  # ms an example; what else runs here is no property of ours
 settings.load_profile("huren")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Have the tests of several workers take turns; xdist gives each worker a folder beside the others'."""
-    if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Protocol, Self
 
 import psutil
@@ -75,16 +76,28 @@ def drain(spool: Spool) -> float:
 
 
 def sweep(spool: Spool) -> None:
-    """Let the sweep period pass over whatever is half done, recover, and see that nothing of it is left."""
+    """Let the sweep period pass over whatever is half done, recover, and see that nothing of it is left.
+
+    What ships may still be at work on its last pack, or release one: so nothing is left once a look finds nothing.
+    """
     long_ago = time.time() - _LONG_AGO_SECONDS
     for path in chain(spool.root.rglob("*.part"), (spool.root / "open").iterdir()):
         os.utime(path, (long_ago, long_ago))
     spool.recover()
+    try:
+        wait_until(lambda: not half_done(spool))
+    except AssertionError:
+        raise AssertionError([str(path.relative_to(spool.root)) for path in half_done(spool)]) from None
+
+
+def half_done(spool: Spool) -> list[Path]:
+    """Partial files, open packs, and receipts or reasons without their pack."""
     left = [*spool.root.rglob("*.part"), *(spool.root / "open").iterdir(), *(spool.root / "work").iterdir()]
+    receipts = list((spool.root / "receipts").iterdir())
     packs = {pack.pack_id for pack in [*spool.sealed(), *spool.shipped(), *spool.quarantined()]}
-    left += [receipt for receipt in (spool.root / "receipts").iterdir() if receipt.stem not in packs]
+    left += [receipt for receipt in receipts if receipt.stem not in packs]
     left += [path for path in (spool.root / "quarantine").iterdir() if not path.with_suffix(".tar").exists()]
-    assert left == []
+    return left
 
 
 def registered(place: Place) -> list[Sidecar]:
