@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -17,16 +16,9 @@ from catalog.objects import ObjectStore
 from tests.canaries import leaks, leaks_below
 from tests.city import prepare
 from tests.needs import find_tool, mount_volume
-from tests.turns import FilesThenAlone, Turns
 
 settings.register_profile("huren", deadline=2000)  # ms an example; what else runs here is no property of ours
 settings.load_profile("huren")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Have the tests of several workers take turns; xdist gives each worker a folder beside the others'."""
-    if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,11 +38,6 @@ def nothing_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail at the end where the log or the run folder of any process tells of a patient (FAULTS A15)."""
     yield
     assert leaks_below(tmp_path_factory.getbasetemp()) == []
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesThenAlone:
-    """Tell the controller of several workers how to share the tests out."""
-    return FilesThenAlone(config, log)
 
 
 @pytest.fixture(scope="session")

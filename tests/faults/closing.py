@@ -34,6 +34,7 @@ from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import wait_until
 from tests.faults.history import History
 from tests.faults.run_record import RunRecord
+from tests.processes import family
 
 DRAIN_SECONDS = 120.0
 SETTLE_SECONDS = 15.0
@@ -160,8 +161,7 @@ class Vitals:
     @classmethod
     def of(cls, pid: int) -> Self:
         """What a process and its children use."""
-        first = psutil.Process(pid)
-        return cls._of([first, *first.children(recursive=True)])
+        return cls._of(family(psutil.Process(pid)))
 
     @classmethod
     def own(cls) -> Self:
