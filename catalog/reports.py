@@ -19,6 +19,7 @@ from catalog import (
     report_identity,
     report_links,
     result_reports,
+    scope,
     sealed_numbers,
 )
 from catalog.context import Caller, Catalogue
@@ -248,6 +249,7 @@ def _add_version(
     return version
 
 
+@scope.books
 def _is_certain(session: Session, report: Report, message: ReportMessage) -> bool:
     """Say whether a version says nothing of its patient that could change whose the report is."""
     if report.identity != people.LINKED or message.PatientID not in ("", report.patient_id):

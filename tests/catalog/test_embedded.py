@@ -340,9 +340,9 @@ def test_named_stores_start_nothing(tmp_path: Path) -> None:
     )
     with open_services(settings, tmp_path, own=True) as (services, embedded):
         assert embedded is None
-        assert services == Services(
-            "postgresql://db.example/huren", S3Access("https://store.example", "a", "b")
-        )
+        url = "postgresql://db.example/huren"
+        named = S3Access("https://store.example", "a", "b")
+        assert services == Services(url, named, api_url=url, owner_url=url)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from typer.testing import CliRunner
 
 from catalog.console import HERE
+from catalog.embedded import Embedded
 from huren import ELSEWHERE, app, main
 from tests.city import id_number
 from tests.flow.conftest import register
@@ -215,7 +216,7 @@ def test_the_command_checks_and_recounts(clocked: Running) -> None:
 
 
 def test_a_running_house_seals_anchors_and_verifies_and_a_tampering_is_named(
-    clocked: Running, command: Callable[..., tuple[int, str, str]], database_of_clocked: str, tmp_path: Path
+    clocked: Running, command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     command("check", "--hospital", "B", "--item", "CT07", "--id-number", id_number(2))
     heads = clocked.data_dir / "audit" / "heads.jsonl"
@@ -231,7 +232,10 @@ def test_a_running_house_seals_anchors_and_verifies_and_a_tampering_is_named(
     for line in exported.read_text().splitlines():
         AuditEvent.model_validate_json(line)
     assert command("audit", "key")[1].startswith("-----BEGIN PUBLIC KEY-----")
-    with psycopg.connect(database_of_clocked) as connection:
+    with (
+        Embedded(clocked.data_dir, s3=False) as attached,
+        psycopg.connect(attached.services.owner_url) as connection,
+    ):
         connection.execute("set session_replication_role = replica")  # the append-only guards off
         (changed,) = connection.execute(
             "update audit_event set caller = 'nobody' where id = (select min(id) from audit_event) returning id"
