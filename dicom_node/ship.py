@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,13 +94,14 @@ class Shipper:
             except Conflict:  # another process ships this spool; take over when it ends
                 stop.wait(1.0)
 
-    def ship_once(self) -> int:
+    def ship_once(self, kept: HeaderReader | None = None) -> int:
         """Try every sealed pack once, oldest first; gives how many left sealed/.
 
-        Stops at an outage, which `status` then names. Raises Conflict (`already_shipping`).
+        `kept` is a reader whose child outlives the call, for who ships again and again. Stops at an outage, which
+        `status` then names. Raises Conflict (`already_shipping`).
         """
         before = {pack.pack_id for pack in self._spool.sealed()}
-        with self._claimed(), HeaderReader() as reader:
+        with self._claimed(), nullcontext(kept) if kept else HeaderReader() as reader:
             for pack in self._spool.sealed():
                 if not self._attempt(pack, reader):
                     break

@@ -13,6 +13,12 @@ RECORDS = pytest.StashKey[list[RunRecord]]()
 
 
 @pytest.fixture
+def strace(require_tool: Callable[[str], str]) -> str:
+    """The program that kills at a call, or fails it."""
+    return require_tool("strace")
+
+
+@pytest.fixture
 def record(request: pytest.FixtureRequest) -> RunRecord:
     """The record of this test's run; the long runs show how far they are."""
     run = RunRecord(request.node.name, _teller(request.config))

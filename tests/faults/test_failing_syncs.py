@@ -3,10 +3,7 @@
 import itertools
 import random
 import re
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from dicom_node.spool import Spool
 from exchange.health import Health
@@ -18,11 +15,6 @@ from tests.faults.victim import Injection, Victim, receive, traced
 
 SYNCS = 20
 FAILING = "error=EIO"
-
-
-@pytest.fixture
-def strace(require_tool: Callable[[str], str]) -> str:
-    return require_tool("strace")
 
 
 def test_none_of_twenty_data_syncs_that_fail_is_answered_with_success(

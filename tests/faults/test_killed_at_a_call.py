@@ -1,9 +1,8 @@
 """D2: killed at every system call that changes anything, one after the other, until there is none left to be killed at."""
 
-import itertools
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,25 +12,11 @@ from dicom_node.blanks import Blanks
 from dicom_node.pdu import RELEASE_REQUEST
 from dicom_node.spool import Spool
 from tests.dicom_node.raw_peer import RawPeer, store_pdus, wait_until
+from tests.faults.calls import enumerate_calls
 from tests.faults.history import BROKEN, History, kept_in
 from tests.faults.run_record import RunRecord
 from tests.faults.victim import Injection, Victim, receive, recover, traced
 
-CALLS = (
-    *(
-        "openat",
-        "mkdir",
-        "write",
-        "writev",
-        "pwrite64",
-        "pwritev",
-        "pwritev2",
-        "copy_file_range",
-        "ftruncate",
-    ),
-    *("fsync", "fdatasync", "rename", "renameat2", "link", "linkat", "unlink", "unlinkat"),
-    *("sendto", "sendmsg", "shutdown", "close"),
-)
 SMALL, LARGE = 700, 250_000  # one goes to disk in a piece, the other in several
 
 
@@ -86,14 +71,6 @@ def test_a_node_killed_at_any_call_of_an_ingest_keeps_what_it_acknowledged(
     assert not is_moved or points["fdatasync"] == 3  # two instances, and the copy before it takes the name
     assert points["pwritev2"] >= 2
     assert points["total"] >= 15
-
-
-def enumerate_calls(killed: Callable[[Injection], bool], calls: Sequence[str] = CALLS) -> dict[str, int]:
-    """Kill at the first, second, … of each call until one is survived; gives how many there were, and in total."""
-    points = {}
-    for call in calls:
-        points[call] = next(nth for nth in itertools.count() if not killed(Injection(call, nth + 1)))
-    return {call: count for call, count in points.items() if count} | {"total": sum(points.values())}
 
 
 def killed_receiving(
