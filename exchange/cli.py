@@ -1,4 +1,4 @@
-"""Commands of the HTTP side: serve, issue a token, ask before ordering."""
+"""Commands beside the service: issue a token, ask before ordering. What serves is not imported for them."""
 
 import getpass
 import sys
@@ -8,78 +8,19 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-import uvicorn
 
 from catalog import audit, people, recognition
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
-from catalog.db import ping, transaction
+from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.identity import Demographics, normalise_document
 from catalog.orders import OrderRequest
 from catalog.pricing import format_yuan
 from catalog.records import Laterality, Urgency
 from catalog.registry import hospital_by_code
-from catalog.scope import COURIER, acting_as
-from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange.app import create_app, described
-from exchange.connection import guarded
-from exchange.counters import read_counters
-from exchange.health import Health
-from exchange.settings import ExchangeSettings
-from exchange.spool_state import spool_state
+from catalog.workplace import keys_dir, open_workplace
 from exchange.tokens import HOSPITAL_ROLES, ROLES, open_token_key
-from exchange.webhook_courier import Courier, delivering, open_webhook_key
-
-
-def api(
-    data_dir: DataDir = HERE,
-    host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
-    port: Annotated[int | None, typer.Option("--http-port", help="HTTP 端口 / port")] = None,
-) -> None:
-    """启动 HTTP 服务。 Serve HTTP; loopback unless told.
-
-    例 / example:  huren api --data-dir var --http-port 8080
-    """
-    given: dict[str, Any] = {"http_host": host, "http_port": port}
-    settings = ExchangeSettings(**{name: value for name, value in given.items() if value is not None})
-    with open_workplace(data_dir, s3=True, acting="api") as place, place.open_store(workers=16) as store:
-        app = create_app(
-            place.catalogue,
-            open_token_key(keys_dir(place.data_dir) / "token.pem"),
-            settings,
-            _health(place),
-            lambda: read_counters(place.run_dir / "metrics"),
-            store,
-        )
-        outbound = settings.outbound()
-        courier = Courier(
-            acting_as(place.catalogue, COURIER),
-            outbound,
-            open_webhook_key(keys_dir(place.data_dir)),
-            public_url=settings.address,
-        )
-        with delivering(courier, wanted=bool(outbound.hosts)):
-            uvicorn.run(
-                app,
-                host=settings.http_host,
-                port=settings.http_port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                http=guarded(settings.connection_limits()),
-                ws="none",
-                timeout_keep_alive=15,
-                timeout_graceful_shutdown=5,
-            )
-
-
-def openapi() -> None:
-    """打印接口说明(OpenAPI),无需数据库。 Print the description of the interface; it needs no database.
-
-    例 / example:  huren openapi > openapi.json
-    """
-    sys.stdout.write(orjson.dumps(described(), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def token(
@@ -174,19 +115,3 @@ def _rows(order: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for candidate in order["candidates"]
     ]
-
-
-def _health(place: Workplace) -> Health:
-    store = place.open_store(workers=2)
-
-    def database() -> dict[str, Any]:
-        ping(place.catalogue.engine)
-        return {}
-
-    def objects() -> dict[str, Any]:
-        store.ping()
-        return {}
-
-    return Health(
-        {"database": database, "spool": lambda: spool_state(place.spool_dir)}, {"object_store": objects}
-    )

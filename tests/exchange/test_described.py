@@ -20,7 +20,7 @@ from fhir.resources.R4B.patient import Patient
 from catalog.identity import normalise_document
 from exchange import examples, fhir_examples, fhir_search_examples
 from exchange.auth import ACCESS, PUBLIC
-from exchange.cli import openapi
+from exchange.cli_api import openapi
 from exchange.outcomes import FHIR_JSON
 from exchange.tokens import ROLES
 from tests.exchange.conftest import Service

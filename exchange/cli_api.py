@@ -1,0 +1,87 @@
+"""Commands of the HTTP service: serve, and describe what is served."""
+
+import sys
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvicorn
+
+from catalog.console import HERE, DataDir
+from catalog.db import ping
+from catalog.scope import COURIER, acting_as
+from catalog.workplace import Workplace, keys_dir, open_workplace
+from exchange.app import create_app, described
+from exchange.connection import guarded
+from exchange.counters import read_counters
+from exchange.health import Health
+from exchange.settings import ExchangeSettings
+from exchange.spool_state import spool_state
+from exchange.tokens import open_token_key
+from exchange.webhook_courier import Courier, delivering, open_webhook_key
+
+
+def api(
+    data_dir: DataDir = HERE,
+    host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
+    port: Annotated[int | None, typer.Option("--http-port", help="HTTP 端口 / port")] = None,
+) -> None:
+    """启动 HTTP 服务。 Serve HTTP; loopback unless told.
+
+    例 / example:  huren api --data-dir var --http-port 8080
+    """
+    given: dict[str, Any] = {"http_host": host, "http_port": port}
+    settings = ExchangeSettings(**{name: value for name, value in given.items() if value is not None})
+    with open_workplace(data_dir, s3=True, acting="api") as place, place.open_store(workers=16) as store:
+        app = create_app(
+            place.catalogue,
+            open_token_key(keys_dir(place.data_dir) / "token.pem"),
+            settings,
+            _health(place),
+            lambda: read_counters(place.run_dir / "metrics"),
+            store,
+        )
+        outbound = settings.outbound()
+        courier = Courier(
+            acting_as(place.catalogue, COURIER),
+            outbound,
+            open_webhook_key(keys_dir(place.data_dir)),
+            public_url=settings.address,
+        )
+        with delivering(courier, wanted=bool(outbound.hosts)):
+            uvicorn.run(
+                app,
+                host=settings.http_host,
+                port=settings.http_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                http=guarded(settings.connection_limits()),
+                ws="none",
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=5,
+            )
+
+
+def openapi() -> None:
+    """打印接口说明(OpenAPI),无需数据库。 Print the description of the interface; it needs no database.
+
+    例 / example:  huren openapi > openapi.json
+    """
+    sys.stdout.write(orjson.dumps(described(), option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _health(place: Workplace) -> Health:
+    store = place.open_store(workers=2)
+
+    def database() -> dict[str, Any]:
+        ping(place.catalogue.engine)
+        return {}
+
+    def objects() -> dict[str, Any]:
+        store.ping()
+        return {}
+
+    return Health(
+        {"database": database, "spool": lambda: spool_state(place.spool_dir)}, {"object_store": objects}
+    )
