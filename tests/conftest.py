@@ -20,10 +20,8 @@ settings.register_profile("huren", deadline=2000)  # ms an example; what else ru
 settings.load_profile("huren")
 
 
-_FIRST = (
-    "faults",
-    "flow",
-)  # whose files take longest: begun last, one of them would keep a single worker busy
+# Their files take longest: begun last, one of them would keep a single worker busy while the others have nothing.
+_FIRST = ("faults", "flow")
 
 
 @pytest.hookimpl(tryfirst=True)
