@@ -38,7 +38,7 @@ _STRAY_SECONDS: Final = 10.0
 
 # No unix socket, and nothing in the log that could hold a value of a row: no statements, no parameters,
 # no DETAIL lines (log_error_verbosity=terse).
-_CONFIGURATION: Final = {
+CONFIGURATION: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "shared_buffers": "128MB",
@@ -160,7 +160,7 @@ class Postgres:
         self.start()
 
     def _spawn(self) -> None:
-        options = [f"--{name}={value}" for name, value in _CONFIGURATION.items()]
+        options = [f"--{name}={value}" for name, value in CONFIGURATION.items()]
         command = [str(_binaries() / "postgres"), "-D", str(self._data), "-p", str(self.seat.port), *options]
         self._child.start([*self._account.prefix, *command], cwd=self._data)
 

@@ -2,7 +2,9 @@
 
 import subprocess
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 
+from catalog import embedded_postgres
 from catalog.db import open_engine
 from catalog.embedded import Embedded, Services
 from catalog.objects import ObjectStore
@@ -40,24 +43,23 @@ def nothing_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert leaks_below(tmp_path_factory.getbasetemp()) == []
 
 
-# Their files take longest: begun last, one of them would keep a single worker busy while the others have nothing.
-_FIRST = ("faults", "flow")
-
-
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    items.sort(key=lambda item: _folder(config, item) not in _FIRST)
-
-
-def _folder(config: pytest.Config, of: pytest.Item | pytest.FixtureRequest) -> str:
-    return of.path.relative_to(config.rootpath).parts[1]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with long tests first: begun last, one would keep one worker busy while the others have nothing."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Own one PostgreSQL and one S3 server for the whole session."""
-    with Embedded(tmp_path_factory.mktemp("services"), own=True) as servers:
+    """Own one PostgreSQL and one S3 server for the whole session.
+
+    This PostgreSQL does not wait for the disk: tests kill processes, never the machine, and what a killed process
+    wrote the kernel has. Waiting would be a third of the whole run's time.
+    """
+    with ExitStack() as stack:
+        with patch.dict(embedded_postgres.CONFIGURATION, fsync="off", full_page_writes="off"):
+            servers = stack.enter_context(Embedded(tmp_path_factory.mktemp("services"), own=True))
         yield servers
 
 
@@ -89,34 +91,27 @@ def template(services: Services) -> str:
 
 
 @pytest.fixture(scope="module")
-def database_url(request: pytest.FixtureRequest, services: Services, template: str) -> Iterator[str]:
+def database_url(services: Services, template: str) -> Iterator[str]:
     """Return the address of a catalogue of this test module's own: newest schema, reference data, no rows."""
-    yield from _own_database(services, template, is_durable=_needs_durability(request))
+    yield from _own_database(services, template)
 
 
 @pytest.fixture
-def fresh_database_url(request: pytest.FixtureRequest, services: Services, template: str) -> Iterator[str]:
+def fresh_database_url(services: Services, template: str) -> Iterator[str]:
     """Return the address of a catalogue of this test's own: newest schema, reference data, no rows."""
-    yield from _own_database(services, template, is_durable=_needs_durability(request))
+    yield from _own_database(services, template)
 
 
 @pytest.fixture
-def empty_database_url(request: pytest.FixtureRequest, services: Services) -> Iterator[str]:
+def empty_database_url(services: Services) -> Iterator[str]:
     """Return the address of a database of this test's own that has not even a table."""
-    yield from _own_database(services, "template1", is_durable=_needs_durability(request))
+    yield from _own_database(services, "template1")
 
 
-def _needs_durability(request: pytest.FixtureRequest) -> bool:
-    """Say whether the tests are among those in which servers are killed; the others ask what is decided only."""
-    return _folder(request.config, request) not in {"catalog", "exchange"}
-
-
-def _own_database(services: Services, template: str, *, is_durable: bool) -> Iterator[str]:
+def _own_database(services: Services, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     own = sql.Identifier(name)
     _execute(services, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(own, sql.Identifier(template)))
-    if not is_durable:  # a third of the whole run's time would be waiting for the disk
-        _execute(services, sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(own))
     yield _address(services, name)
     _execute(services, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(own))
 

@@ -22,6 +22,8 @@ from catalog.errors import Conflict
 from catalog.objects import ObjectStore
 from catalog.settings import S3Access, Settings
 
+pytestmark = pytest.mark.long
+
 # Owns (or attaches), prints what it got as one line of JSON, and stays until its standard input ends.
 _HOLDER = """
 import json, sys

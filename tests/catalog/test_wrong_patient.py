@@ -20,6 +20,8 @@ from catalog.tables import Alias, Hospital
 from dicom_node.triage import Arrival, compare
 from tests.city import City, id_number, open_catalogue, pack_of
 
+pytestmark = pytest.mark.long
+
 CURATOR = Caller("curator", "curator")
 BORN = date(1980, 5, 17)
 

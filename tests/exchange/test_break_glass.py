@@ -21,6 +21,8 @@ from tests.exchange.test_history_api import SEARCH
 from tests.exchange.test_people_api import CHECK
 from tests.reports import IMAGING, document, take
 
+pytestmark = pytest.mark.long
+
 REASON = "抢救,患者昏迷,无法询问病史"
 DOCTOR = Caller("test doctor", "doctor", "B")
 

@@ -19,6 +19,8 @@ from exchange.cds_types import SERVICES
 from tests.cds_client import SELECT, SIGN, CdsClient, accepted, call, filled, order, overridden, patient
 from tests.exchange.conftest import Service
 
+pytestmark = pytest.mark.long
+
 # --- Discovery ------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,8 @@ from catalog.errors import Conflict, InvalidInput, NotFound
 from tests.cds_client import SELECT, SIGN, CdsClient, Key, accepted, call, overridden
 from tests.exchange.conftest import Service, register_client
 
+pytestmark = pytest.mark.long
+
 PATH = f"/cds-services/{SIGN}"
 OPERATOR = Caller("test", "operator")
 

@@ -24,6 +24,8 @@ from tests.exchange.conftest import Service
 from tests.messages import BAD_BUNDLES, bundle, entry, observation, patient, report, spoiled_bundle
 from tests.reports import count, evaluate_laboratory
 
+pytestmark = pytest.mark.long
+
 HOSPITAL = {"role": "hospital_system", "hospital": "A"}
 
 

@@ -23,6 +23,8 @@ from tests.city import City, open_catalogue
 from tests.messages import BAD_MESSAGES, header, imaging, laboratory, wire
 from tests.reports import count, evaluate_laboratory
 
+pytestmark = pytest.mark.long
+
 HERE = "127.0.0.1"
 
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from catalog.db import transaction
@@ -22,6 +23,8 @@ from tests.exchange.conftest import Service, service, settings
 from tests.exchange.direct import ask
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
+
+pytestmark = pytest.mark.long
 
 __all__ = ["service", "settings"]
 PEOPLE, ORDERS_EACH, AT_ONCE = 40, 6, 4

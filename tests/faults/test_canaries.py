@@ -31,7 +31,7 @@ from tests.flow.running import HUREN, Running, until
 from tests.messages import BAD_BUNDLES, bundle, report, spoiled_bundle
 from tests.packs import ct
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 ID, NAME = id_number(2), "林^晓渝"
 HIM = {"patient": {"id_number": ID, "name": "林晓渝"}}
 ORDER = {"orders": [{"order_id": "1", "item_code": "CT07"}]}

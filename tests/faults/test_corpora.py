@@ -20,7 +20,7 @@ from tests.faults.corpora import made_files, shipped_files
 from tests.faults.passage import STORED, Passage, open_passage
 from tests.packs import Sent, from_file, on_the_wire, receive
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 
 DATA = Path(pydicom.__file__).parent / "data" / "test_files"
 # A reader that ran into something it did not foresee says one of these; no file may.

@@ -56,7 +56,6 @@ def behind(tmp_path: Path, embedded: Embedded, s3_store: ObjectStore, record: Ru
             catalogue.engine.dispose()
 
 
-@pytest.mark.alone
 def test_kills_of_the_database_stop_no_sender_and_shipping_recovers_in_ten_seconds(
     behind: Behind, record: RunRecord
 ) -> None:
@@ -72,7 +71,6 @@ def test_kills_of_the_database_stop_no_sender_and_shipping_recovers_in_ten_secon
     close(served, record)
 
 
-@pytest.mark.alone
 def test_a_database_that_is_cut_off_or_swallows_everything_stops_no_sender(
     behind: Behind, record: RunRecord
 ) -> None:

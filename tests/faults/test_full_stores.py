@@ -21,6 +21,8 @@ from tests.faults.served import Served, serving
 from tests.faults.volumes import no_bytes
 from tests.flow.harbour import NOW
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 25
 RECOVERY_SECONDS = 30.0
 POSTGRES_MIB, S3_MIB, RUN_MIB = 256, 64, 4

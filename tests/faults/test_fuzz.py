@@ -34,6 +34,8 @@ from tests.faults.in_process import Answer, call
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
 
+pytestmark = pytest.mark.long
+
 CASES = scaled(2_000, 20_000)
 MARGIN: Final = 1.05  # a few routes have nothing to vary
 __all__ = ["cds", "service"]  # fixtures of the service's own tests

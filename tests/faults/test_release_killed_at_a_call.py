@@ -12,6 +12,8 @@ from tests.faults.run_record import RunRecord
 from tests.faults.victim import Injection, release
 from tests.flow.harbour import Harbour
 
+pytestmark = pytest.mark.long
+
 RELEASE_CALLS = ("openat", "unlink", "sendto", "close")
 
 

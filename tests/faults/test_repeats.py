@@ -21,6 +21,8 @@ from tests.packs import Sent, ct
 from tests.packs import receive as receive_pack
 from tests.processes import forget_peaks, use
 
+pytestmark = pytest.mark.long
+
 TIMES = 5
 COUNT = 20_000 // TIMES
 LONE = 50  # each the only instance of its study, which is that of the hospital that was faster

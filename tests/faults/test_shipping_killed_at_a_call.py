@@ -7,6 +7,8 @@ from tests.faults.calls import CALLS
 from tests.faults.run_record import RunRecord
 from tests.flow.harbour import Harbour
 
+pytestmark = pytest.mark.long
+
 SHIPPING_CALLS = ("openat", "write", "fsync", "rename", "unlink", "close")
 
 

@@ -20,6 +20,8 @@ from tests.exchange.test_fhir import candidates, post, report
 from tests.exchange.test_people_api import CHECK
 from tests.faults.run_record import RunRecord
 
+pytestmark = pytest.mark.long
+
 __all__ = ["service"]
 READERS, WAVE = 500, 50
 DOCUMENT = b"%PDF-1.7 " + bytes(4 << 20) + b"%%EOF"

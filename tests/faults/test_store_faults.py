@@ -24,7 +24,6 @@ WAITING = 8
 FAULTS, KINDS, SWALLOWED = 1_000, 9, 50
 
 
-@pytest.mark.alone
 def test_a_thousand_store_faults_lose_nothing_and_leak_nothing(harbour: Harbour, record: RunRecord) -> None:
     faults, turn, history = Counter[str](), itertools.count(), History()
     shipper = Shipper(harbour.spool, harbour.store, harbour.catalogue, SETTINGS)

@@ -22,7 +22,7 @@ from tests.flow import orthanc
 from tests.flow.dcmtk import dataset_digest, receiving
 from tests.flow.running import Running, make_instance, until
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 
 
 class Archive:

@@ -14,7 +14,7 @@ from tests.city import id_number
 from tests.flow.conftest import register
 from tests.flow.running import PATIENT, Running, huren, make_instance, until
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 ORIGIN = "https://his.b.test"
 
 

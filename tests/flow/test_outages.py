@@ -18,7 +18,7 @@ from tests.faults.s3_proxy import Fault, open_proxy
 from tests.flow.conftest import register
 from tests.flow.running import Running, huren, make_instance, until
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 
 
 @pytest.fixture

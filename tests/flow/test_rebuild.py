@@ -20,7 +20,7 @@ from tests.city import id_number
 from tests.flow.archived import FAST, Archived, open_archived, series
 from tests.packs import ct, receive
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 
 # numbers the database gives, and times at which a row was written
 _NOT_COMPARED = {"id", "study_id", "pack_id", "person_id", "registered_at", "seen_at", "created_at"}

@@ -26,7 +26,7 @@ from tests.flow.archived import FAST, Archived, open_archived, series
 from tests.packs import ct, receive
 from tests.reports import IMAGING, take
 
-pytestmark = pytest.mark.flow
+pytestmark = [pytest.mark.flow, pytest.mark.long]
 TOMORROW = timedelta(days=1, minutes=1)
 
 
