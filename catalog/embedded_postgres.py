@@ -199,13 +199,15 @@ class Postgres:
         self._drop_foreign_pid_file()
 
     def _drop_foreign_pid_file(self) -> None:
-        """Remove a postmaster.pid whose number another program bears now: PostgreSQL would believe it.
+        """Remove a postmaster.pid that PostgreSQL would stumble over, after `clear`: nothing works in the folder now.
 
-        Only after `clear`: nothing works in the data folder any more.
+        One whose number another program bears now it would believe; one that its writer was killed before filling
+        it refuses for ever.
         """
         pid_file = self._data / "postmaster.pid"
-        with suppress(FileNotFoundError, ValueError, IndexError):
-            if psutil.pid_exists(int(pid_file.read_text().splitlines()[0])):
+        with suppress(FileNotFoundError):
+            number = pid_file.read_text().partition("\n")[0].strip()
+            if not number.isdecimal() or psutil.pid_exists(int(number)):
                 pid_file.unlink()
 
     def _make_data_folder(self) -> None:
