@@ -241,11 +241,11 @@ def test_a_stale_pid_file_with_the_number_of_another_program_harms_neither(tmp_p
 @pytest.mark.parametrize("left", ["", "\n", "12a\n"])
 def test_a_pid_file_whose_writer_was_killed_over_it_stops_no_start(tmp_path: Path, left: str) -> None:
     with Embedded(tmp_path, own=True, s3=False) as servers:
-        _remember(servers.services.database_url, 1)
+        _remember(servers.services.owner_url, 1)
         _die(servers.pids)
         (tmp_path / "postgres" / "data" / "postmaster.pid").write_text(left)
         assert servers.check() == ("postgres",)
-        assert _remembered(servers.services.database_url) == [1]
+        assert _remembered(servers.services.owner_url) == [1]
 
 
 def test_a_port_taken_by_someone_else_is_replaced_and_the_data_is_still_there(tmp_path: Path) -> None:
