@@ -33,8 +33,11 @@ up: $(STAMP)
 
 # First what may run side by side, then what measures and so runs alone; ARGS may name tests of one kind only (5).
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not alone and $(DAILY)' $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest -m 'alone and $(DAILY)' $(ARGS) || [ $$? -eq 5 ]
+	@failed=0; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not alone and $(DAILY)' $(ARGS) \
+	  || [ $$? -eq 5 ] || failed=1; \
+	$(BIN)/python -m pytest -m 'alone and $(DAILY)' $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	exit $$failed
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -78,14 +78,17 @@ def test_a_wrong_password_opens_no_database(services: Services) -> None:
         psycopg.connect(wrong)
 
 
-def test_the_database_is_utf8_checksummed_and_synced(services: Services) -> None:
+def test_the_database_is_utf8_checksummed_and_synced(tmp_path: Path) -> None:
     wanted = {"server_encoding": "UTF8", "data_checksums": "on", "fsync": "on", "synchronous_commit": "on"}
     wanted |= {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
         "password_encryption": "scram-sha-256",
     }
-    with psycopg.connect(services.owner_url) as connection:
+    with (
+        Embedded(tmp_path, own=True, s3=False) as own,
+        psycopg.connect(own.services.owner_url) as connection,
+    ):
         assert connection.info.server_version >= 180_000
         for name, value in wanted.items():
             assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == (value,)

@@ -37,7 +37,7 @@ from tests.packs import CT, Sent, ct, receive
 INSTANCE = "1.2.840.10008.1.20.1.1"
 FAST = CommitmentSettings(
     patience_seconds=600,
-    head_start_seconds=1.5,
+    head_start_seconds=5.0,
     poll_seconds=0.02,
     first_look_again_seconds=0.05,
     longest_look_again_seconds=0.2,
@@ -45,7 +45,9 @@ FAST = CommitmentSettings(
     longest_report_again_seconds=0.2,
     answer_seconds=5,
 )
-IMPATIENT = CommitmentSettings(patience_seconds=0, poll_seconds=0.02, first_report_again_seconds=0.05)
+IMPATIENT = CommitmentSettings(
+    patience_seconds=0, head_start_seconds=5.0, poll_seconds=0.02, first_report_again_seconds=0.05
+)
 
 
 @dataclass
