@@ -124,7 +124,7 @@ class Postgres:
         """Settle the port and make the data folder if there is none; what a killed owner left is cleared away."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._account.give(self._folder)
-        self._drop_foreign_pid_file()
+        self._drop_misleading_pid_file()
         for half_made in self._folder.glob("new-*"):
             remove_tree(half_made)
         self.seat = replace(self.seat, port=keep_or_replace([self.seat.port])[0])
@@ -196,9 +196,9 @@ class Postgres:
 
     def _clear_again(self) -> None:
         self.clear()
-        self._drop_foreign_pid_file()
+        self._drop_misleading_pid_file()
 
-    def _drop_foreign_pid_file(self) -> None:
+    def _drop_misleading_pid_file(self) -> None:
         """Remove a postmaster.pid that PostgreSQL would stumble over, after `clear`: nothing works in the folder now.
 
         One whose number another program bears now it would believe; one that its writer was killed before filling

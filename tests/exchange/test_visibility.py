@@ -56,13 +56,14 @@ def wish(service: Service, *, shared: bool) -> None:
     assert (answer.status_code, answer.json()) == (200, {"shared": shared})
 
 
+DESCRIPTIONS = ("/openapi.json", "/docs")  # their examples use such words
+
+
 def lists_with(service: Service, seen: dict[str, str]) -> set[str]:
     """Return every address without a parameter that any role may read and that says one of these texts."""
     told = set()
     for (method, path), rule in ACCESS.items():
-        if (
-            method == "GET" and "{" not in path and path not in ("/openapi.json", "/docs")
-        ):  # whose examples use such words
+        if method == "GET" and "{" not in path and path not in DESCRIPTIONS:
             for role in rule.roles:
                 answer = service.call(method, path, role=role, hospital="B")
                 if any(text in answer.text for text in seen.values()):
