@@ -1,8 +1,8 @@
 """Append-only record of disclosures and acts, written in the transaction of what it records."""
 
-import json
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
@@ -10,10 +10,11 @@ from catalog import db
 from catalog.context import Caller
 from catalog.errors import AuditDown
 
-_INSERT: Final = """
+INSERT: Final = """
     insert into audit_event (action, caller, role, hospital_id, person_id, detail)
     values (%(action)s, %(caller)s, %(role)s, %(hospital_id)s, %(person_id)s, %(detail)s)
 """
+_TABLE: Final = "audit_event"
 
 
 def record(
@@ -29,21 +30,38 @@ def record(
 
     Raises AuditDown where it cannot be written: then the transaction is lost, and so is what would be disclosed.
     """
-    values = {
+    row = values(caller, action, hospital_id=hospital_id, person_id=person_id, **detail)
+    session.flush()  # of what it tells; a fault there is not one of the audit
+    try:
+        db.rows(session, INSERT, row)
+    except (exc.OperationalError, exc.InterfaceError):  # the database itself is down
+        raise
+    except exc.DBAPIError as error:
+        raise down() from error
+
+
+def values(
+    caller: Caller, action: str, *, hospital_id: int | None = None, person_id: int | None = None, **detail: Any
+) -> dict[str, Any]:
+    """Return what INSERT needs for one audit record."""
+    return {
         "action": action,
         "caller": caller.subject,
         "role": caller.role,
         "hospital_id": hospital_id,
         "person_id": person_id,
-        "detail": json.dumps(detail),
+        "detail": orjson.dumps(detail).decode(),
     }
-    session.flush()  # of what it tells; a fault there is not one of the audit
-    try:
-        db.rows(session, _INSERT, values)
-    except (exc.OperationalError, exc.InterfaceError):  # the database itself is down
-        raise
-    except exc.DBAPIError as error:
-        raise AuditDown(
-            "审计记录无法写入,因此不提供任何数据,请通知运维人员",
-            "The audit cannot be written, so nothing is disclosed; tell the operators",
-        ) from error
+
+
+def is_to_blame(error: exc.DBAPIError) -> bool:
+    """Say whether a statement that writes more than the audit failed at the audit."""
+    return not isinstance(error, exc.OperationalError | exc.InterfaceError) and _TABLE in str(error.orig)
+
+
+def down() -> AuditDown:
+    """Return the error that says the audit cannot be written."""
+    return AuditDown(
+        "审计记录无法写入,因此不提供任何数据,请通知运维人员",
+        "The audit cannot be written, so nothing is disclosed; tell the operators",
+    )

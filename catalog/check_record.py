@@ -1,6 +1,7 @@
 """A check as it is kept, in one statement.
 
-The answer as given, each order at its first check, the reminders it makes, and what its hospital may see because of it.
+The answer as given, each order at its first check, the reminders it makes, what its hospital may see because of it,
+and the audit record of all that.
 """
 
 import uuid
@@ -9,15 +10,17 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
+from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
-from catalog import db
+from catalog import audit, db
+from catalog.context import Caller
 from catalog.records import Shown
 
 # An order becomes a reminder once, when a recognisable prior was first shown for it; the month of its first check
 # counts it. Rows that several checks may write at once are taken in one order, so that none waits for another.
-_KEEP: Final = """
-    with kept as (
+_KEEP: Final = f"""
+    with audited as ({audit.INSERT}), kept as (
         insert into order_check (id, hospital_id, person_id, department, urgency, answer, caller, given, asked_at,
                                  expires_at)
         values (%(id)s, %(hospital_id)s, %(person_id)s, %(department)s, %(urgency)s, %(answer)s, %(caller)s,
@@ -46,43 +49,55 @@ _KEEP: Final = """
     group by item_code, month, own_hospital, emergency order by item_code, month, own_hospital, emergency
     on conflict (hospital_id, item_code, month, own_hospital, emergency)
     do update set reminders = monthly.reminders + excluded.reminders
-"""
+"""  # noqa: S608 (of constants)
 
 
 def keep(
     session: Session,
+    caller: Caller,
     given: dict[str, Any],
     *,
     hospital_id: int,
     person_id: int | None,
     department: str,
-    caller: str,
     asked_at: datetime,
     expires_at: datetime,
     business_date: date,
 ) -> None:
-    """Keep an answer as given; of somebody who is not known no order is counted.
+    """Keep an answer as given, and audit it; of somebody who is not known no order is counted.
 
     Until it expires the asking hospital may see whom it was shown (catalog.grants), and the reports it was shown.
+    Raises AuditDown where the audit cannot be written: then nothing is kept, and nothing may be disclosed.
     """
     orders = [] if person_id is None else list(_orders(given["orders"]))
-    row = {
+    shown = [candidate for answer in given["orders"] for candidate in answer["candidates"]]
+    row = audit.values(
+        caller,
+        "check",
+        hospital_id=hospital_id,
+        person_id=person_id,
+        check_id=given["check_id"],
+        answer=given["answer"],
+        shown=[candidate["result_id"] for candidate in shown],
+    ) | {
         "id": uuid.UUID(given["check_id"]),
-        "hospital_id": hospital_id,
-        "person_id": person_id,
         "department": department,
         "urgency": given["urgency"],
         "answer": given["answer"],
-        "caller": caller,
         "given": orjson.dumps(given).decode(),
         "asked_at": asked_at,
         "expires_at": expires_at,
         "found": given["patient"] is not None,
-        "reports": _reports(given["orders"]),
+        "reports": _reports(shown),
         "business_date": business_date,
         "orders": orjson.dumps(orders).decode(),
     }
-    db.rows(session, _KEEP, row)
+    try:
+        db.rows(session, _KEEP, row)
+    except exc.DBAPIError as error:
+        if audit.is_to_blame(error):
+            raise audit.down() from error
+        raise
 
 
 def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -98,7 +113,6 @@ def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         }
 
 
-def _reports(answers: Iterable[dict[str, Any]]) -> list[int]:
+def _reports(shown: Iterable[dict[str, Any]]) -> list[int]:
     """Return the reports shown, in one order for every check."""
-    shown = (c["report"] for answer in answers for c in answer["candidates"])
-    return sorted({int(report["report_id"]) for report in shown if report is not None})
+    return sorted({int(each["report"]["report_id"]) for each in shown if each["report"] is not None})

@@ -79,7 +79,7 @@ def rows(session: Session, statement: LiteralString, values: Mapping[str, Any]) 
     connection: psycopg.Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
     try:
         cursor = connection.execute(statement, values)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
     except psycopg.Error as error:
         raise exc.DBAPIError.instance(
             statement,
@@ -89,15 +89,6 @@ def rows(session: Session, statement: LiteralString, values: Mapping[str, Any]) 
             hide_parameters=True,
             connection_invalidated=connection.closed,
         ) from error
-
-
-def plan_once(session: Session) -> None:
-    """Let each statement of this transaction keep one plan for its connection, whatever its values are.
-
-    Else PostgreSQL plans look-ups by arrays anew each time, as it takes an array it does not know to be long: for
-    those of a check that is two thirds of their work. Only for statements whose plan is the same for any value.
-    """
-    rows(session, "set local plan_cache_mode = force_generic_plan", {})
 
 
 def ping(engine: Engine) -> None:

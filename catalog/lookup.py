@@ -1,4 +1,4 @@
-"""The two look-ups of every check, each one statement: who is asked about, and what he had done before.
+"""The two look-ups of every check, each one message: who is asked about, and what he had done before, with its reports.
 
 They are written out in SQL and read into plain values: a check is answered while a finger is on the button.
 """
@@ -9,21 +9,25 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
+from psycopg import sql
 from sqlalchemy.orm import Session
 
-from catalog import db
+from catalog import db, result_reports, scope
 from catalog.identity import Demographics, Sex
+from catalog.result_reports import Said
 
-_ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
-DONE_BEFORE: Final = """
+_ASKED_ABOUT: Final = "select * from asked_about({}, cast({} as bytea[]))"
+DONE_BEFORE: Final = f"""
     select result.id, result.study_id, result.hospital_id, result.item_code, result.laterality, result.body_part,
            result.exam_time, result.status, study.uid, study.description, study.patient_name, study.modalities,
            study.series_count, study.instance_count, study.images_complete, study.settles_at, study.quality_flagged,
-           study.count_short, study.uid_conflict, study.withdrawn
+           study.count_short, study.uid_conflict, study.withdrawn, said.*
     from result left join study on study.id = result.study_id
+    left join lateral ({result_reports.SAID}) said on true
     where result.person_id = any(%(people)s::bigint[]) and result.item_code = any(%(items)s::text[])
       and result.status in ('active', 'withdrawn')
-"""
+"""  # noqa: S608 (of constants)
+_OF_RESULT: Final = 20  # columns, before those of what its report says
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +81,37 @@ class Done:
     images: Images | None
 
 
-def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
+def asked_about(
+    session: Session, id_type: str, digests: Sequence[bytes], *, begins: bool = False
+) -> tuple[uuid.UUID, Known | None]:
     """Return the stamp of the registry and the person whose number has one of these hashes, if known.
 
     One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
-    opens the person to the rest of the transaction (catalog.scope).
+    opens the person to the rest of the transaction (catalog.scope). `begins`: it is the first of its transaction, and
+    goes out with its BEGIN.
     """
-    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": list(digests)})
+    if begins:
+        (row,) = scope.first_rows(session, sql.SQL(_ASKED_ABOUT).format(id_type, list(digests)))
+    else:
+        asked = {"id_type": id_type, "digests": list(digests)}
+        (row,) = db.rows(session, _ASKED_ABOUT.format("%(id_type)s", "%(digests)s"), asked)
     stamp, person_id, name, birth_date, sex, everybody, opted_out, held = row
     if person_id is None:
         return stamp, None
     return stamp, Known(person_id, name, birth_date, sex, tuple(everybody), opted_out, held)
 
 
-def done_before(session: Session, people: Collection[int], items: Collection[str]) -> list[Done]:
-    """Return what these people had done of these items, whenever it was."""
-    found = db.rows(session, DONE_BEFORE, {"people": list(people), "items": list(items)})
-    return [_done(*row) for row in found]
+def done_before(
+    session: Session, people: Collection[int], items: Collection[str]
+) -> list[tuple[Done, tuple[Said, ...]]]:
+    """Return what these people had done of these items, whenever it was, each with what its reports say."""
+    found: dict[int, tuple[Done, list[Said]]] = {}
+    for row in db.rows(session, DONE_BEFORE, {"people": list(people), "items": list(items)}):
+        if row[0] not in found:
+            found[row[0]] = _done(*row[:_OF_RESULT]), []
+        if row[_OF_RESULT] is not None:
+            found[row[0]][1].append(Said.of(*row[_OF_RESULT:]))
+    return [(done, tuple(said)) for done, said in found.values()]
 
 
 def _done(  # one parameter for each column of a result

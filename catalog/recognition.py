@@ -11,7 +11,7 @@ from sqlalchemy import select
 from catalog import audit, check_record, groups, lookup, result_reports, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
-from catalog.db import plan_once, transaction
+from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
@@ -73,8 +73,7 @@ def check(
     _refuse_duplicates(catalogue, request.orders)
     digests = catalogue.vault.digests(request.document.id_type, request.document.number)
     with transaction(catalogue.engine) as session:
-        plan_once(session)
-        stamp, person = lookup.asked_about(session, request.document.id_type, digests)
+        stamp, person = lookup.asked_about(session, request.document.id_type, digests, begins=True)
         registry = Registry(session, catalogue.registry.under(stamp))
         hospital_id, asker = registry.hospital(caller.hospital_code)
         now = catalogue.clock()
@@ -181,12 +180,12 @@ def _priors(asking: Asking, registry: Registry, person: Known, orders: Iterable[
     found = lookup.done_before(asking.session, person.everybody, wanted)
     if not found:
         return []
-    places = registry.places(done.hospital_id for done in found)
+    places = registry.places(done.hospital_id for done, _ in found)
     marks = registry.marks(places)
     reports = result_reports.reports_of(asking.session, found)
     return [
         _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
-        for done in found
+        for done, _ in found
     ]
 
 
@@ -325,28 +324,16 @@ def _images(study: Images) -> dict[str, Any]:
 def _keep(
     asking: Asking, caller: Caller, request: CheckRequest, person: Known | None, given: dict[str, Any]
 ) -> None:
-    session = asking.session
-    person_id = person.id if person else None
     check_record.keep(
-        session,
+        asking.session,
+        caller,
         given,
         hospital_id=asking.hospital_id,
-        person_id=person_id,
+        person_id=person.id if person else None,
         department=request.department,
-        caller=caller.subject,
         asked_at=asking.now,
         expires_at=asking.now + asking.catalogue.limits.decide_within,
         business_date=local_day(asking.now),
-    )
-    audit.record(
-        session,
-        caller,
-        "check",
-        hospital_id=asking.hospital_id,
-        person_id=person_id,
-        check_id=given["check_id"],
-        answer=given["answer"],
-        shown=[c["result_id"] for o in given["orders"] for c in o["candidates"]],
     )
 
 

@@ -1,6 +1,6 @@
-"""The report of each result in the answer to a check: one statement for those with images, one for laboratory values.
+"""The report of each result in the answer to a check: of its study, or the one that gives its laboratory value.
 
-They are written out in SQL and read into plain values, like the look-ups of `catalog.lookup`.
+What is read is written out in SQL and taken into plain values, as a part of the look-up of `catalog.lookup`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,26 +31,38 @@ STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
 _VERSION: Final = """report.id, report.study_id, report.standing_number, report.version_count, version.id,
            version.status, version.reported_at, version.digest, version.received_at, version.title,
            version.conclusion, version.attachment_count"""
+_VALUE: Final = """observation.name, observation.local_codes, observation.loinc_codes, observation.value,
+           observation.unit, observation.reference_range, observation.method, observation.flag, observation.status,
+           observation.observed_at"""
+_NO_VALUE: Final = "null, null::text[], null::text[], null, null, null, null, null, null, null::timestamptz"
 # A report whose person is in doubt, or another than the study's, is none of the study's.
+_IS_OF_STUDY: Final = """(report.identity = 'unlinked'
+           or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))"""
+_PEOPLE: Final = """left join person mine on mine.id = report.person_id
+    left join person theirs on theirs.id = study.person_id"""
 _OF_STUDIES: Final = f"""
     select {_VERSION}
     from report
     join report_version version on version.id = report.standing_version_id
     join study on study.id = report.study_id
-    left join person mine on mine.id = report.person_id
-    left join person theirs on theirs.id = study.person_id
-    where report.study_id = any(%(studies)s::bigint[])
-      and (report.identity = 'unlinked' or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))
+    {_PEOPLE}
+    where report.study_id = any(%(studies)s::bigint[]) and {_IS_OF_STUDY}
 """  # noqa: S608 (of constants)
-_OF_VALUES: Final = f"""
-    select observation.result_id, observation.name, observation.local_codes, observation.loinc_codes,
-           observation.value, observation.unit, observation.reference_range, observation.method, observation.flag,
-           observation.status, observation.observed_at, {_VERSION}
+# Of one row of `result` and its `study`: the standing version of each report of the study, or each of the value.
+SAID: Final = f"""
+    select {_VERSION}, {_NO_VALUE}
+    from report
+    join report_version version on version.id = report.standing_version_id
+    {_PEOPLE}
+    where report.study_id = study.id and {_IS_OF_STUDY}
+    union all
+    select {_VERSION}, {_VALUE}
     from observation
     join report_version version on version.id = observation.report_version_id
     join report on report.id = observation.report_id
-    where observation.result_id = any(%(results)s::bigint[])
+    where observation.result_id = result.id and result.study_id is null
 """  # noqa: S608 (of constants)
+_OF_VERSION: Final = 12  # columns
 _WITHDRAWALS: Final = f"""
     select {_VERSION}
     from report join report_version version on version.report_id = report.id
@@ -124,12 +136,43 @@ class _Value:
     observed_at: datetime
 
 
-def reports_of(session: Session, results: Collection[HasReport]) -> dict[int, ResultReport]:
-    """Return, by result, the report version that counts; absent where there is no report yet."""
-    found = _of_values(session, [r for r in results if r.study_id is None])
-    studies = {r.study_id for r in results if r.study_id is not None}
-    by_study = _of_studies(session, studies) if studies else {}
-    return found | {r.id: by_study[r.study_id] for r in results if r.study_id in by_study}
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one version says of a result: of its study, or its laboratory value."""
+
+    kept: Kept
+    value: _Value | None
+
+    @classmethod
+    def of(cls, *columns: Any) -> "Said":
+        """Return it from the columns of SAID; a value's version counts by the value's own status."""
+        kept = _kept(*columns[:_OF_VERSION])
+        if columns[_OF_VERSION] is None:
+            return cls(kept, None)
+        value = _Value(*columns[_OF_VERSION:])
+        return cls(replace(kept, version=of_value(kept.version, ReportStatus(value.status))), value)
+
+
+def reports_of(session: Session, found: Iterable[tuple[HasReport, Sequence[Said]]]) -> dict[int, ResultReport]:
+    """Return, by result, the report version that counts among what is said; absent where there is no report yet."""
+    counting: dict[int, Said] = {}
+    for result, said in found:
+        if said and said[-1].value and result.status == "withdrawn":
+            said = [*said, *_silent_withdrawals(session, said[-1])]
+        if said:
+            newest = standing(each.kept.version for each in said)
+            counting[result.id] = next(each for each in said if each.kept.version is newest)
+    documented = {s.kept.version.id for s in counting.values() if s.value is None and s.kept.attachment_count}
+    documents = attachments_of(session, documented) if documented else {}
+    return {result_id: _report(said, documents) for result_id, said in counting.items()}
+
+
+def _report(said: Said, documents: Mapping[int, Sequence[Attachment]]) -> ResultReport:
+    version = said.kept.version
+    described = _described(said.kept, version.status, documents.get(version.id, ()))
+    if said.value is not None:
+        described["values"] = [] if version.status in WITHDRAWN else [described_value(said.value)]
+    return ResultReport(said.kept.report_id, ReportVersion(version.status, version.reported_at), described)
 
 
 def standing_versions(session: Session, studies: Iterable[int]) -> list[Kept]:
@@ -164,58 +207,10 @@ def _kept(  # one parameter for each column of _VERSION
     return Kept(report_id, study_id, standing_number, version_count, version, *said)
 
 
-def _of_studies(session: Session, studies: Iterable[int]) -> dict[int | None, ResultReport]:
-    found: dict[int | None, list[Kept]] = {}
-    for each in standing_versions(session, studies):
-        found.setdefault(each.study_id, []).append(each)
-    counting = {study: _counting(versions) for study, versions in found.items()}
-    with_documents = [kept.version.id for kept in counting.values() if kept.attachment_count]
-    attachments = attachments_of(session, with_documents) if with_documents else {}
-    return {
-        study: ResultReport(
-            kept.report_id,
-            ReportVersion(kept.version.status, kept.version.reported_at),
-            _described(kept, kept.version.status, attachments.get(kept.version.id, [])),
-        )
-        for study, kept in counting.items()
-    }
-
-
-def _counting(versions: Sequence[Kept]) -> Kept:
-    newest = standing(each.version for each in versions)
-    return next(each for each in versions if each.version is newest)
-
-
-def _of_values(session: Session, results: Sequence[HasReport]) -> dict[int, ResultReport]:
-    if not results:
-        return {}
-    given: dict[int, list[tuple[Kept, _Value]]] = {}
-    for result_id, *columns in db.rows(session, _OF_VALUES, {"results": [result.id for result in results]}):
-        value = _Value(*columns[:10])
-        kept = _kept(*columns[10:])
-        kept = replace(kept, version=of_value(kept.version, ReportStatus(value.status)))
-        given.setdefault(result_id, []).append((kept, value))
-    for result in results:
-        if result.status == "withdrawn" and result.id in given:
-            given[result.id] += _silent_withdrawals(session, given[result.id][-1])
-    return {result_id: _value_report(versions) for result_id, versions in given.items()}
-
-
-def _silent_withdrawals(session: Session, last: tuple[Kept, _Value]) -> list[tuple[Kept, _Value]]:
+def _silent_withdrawals(session: Session, last: Said) -> list[Said]:
     """Return the versions that withdrew a report without repeating the value."""
-    kept, value = last
-    asked = {"report": kept.report_id, "statuses": [status.value for status in WITHDRAWN]}
-    return [(_kept(*row), value) for row in db.rows(session, _WITHDRAWALS, asked)]
-
-
-def _value_report(versions: Sequence[tuple[Kept, _Value]]) -> ResultReport:
-    newest = standing(kept.version for kept, _ in versions)
-    kept, value = next(each for each in versions if each[0].version is newest)
-    described = _described(kept, kept.version.status, [])
-    described["values"] = [] if kept.version.status in WITHDRAWN else [described_value(value)]
-    return ResultReport(
-        kept.report_id, ReportVersion(kept.version.status, kept.version.reported_at), described
-    )
+    asked = {"report": last.kept.report_id, "statuses": [status.value for status in WITHDRAWN]}
+    return [Said(_kept(*row), last.value) for row in db.rows(session, _WITHDRAWALS, asked)]
 
 
 def _described(kept: Kept, status: ReportStatus, attachments: Iterable[Attachment]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from psycopg import sql
+from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from sqlalchemy import Connection, Engine, text
@@ -27,6 +28,7 @@ T = TypeVar("T")
 _OPTION: Final = "huren_scope"
 _STEADY: Final = "huren_steady"
 _BOOKS: Final = "huren_books"
+_FIRST: Final = "huren_first"
 BOOKKEEPING: Final = "bookkeeping"
 REVIEWER: Final = "reviewer"  # an auditor who belongs to a hospital: what is that hospital's, no more
 
@@ -65,15 +67,34 @@ def begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     scope: Scope | None = options.get(_OPTION)
     is_steady = options.get(_STEADY, False)
-    if scope is None and not is_steady:
+    first: sql.Composable | None = options.get(_FIRST)
+    if scope is None and not is_steady and first is None:
         return
     raw: Any = connection.connection.driver_connection
     statement: sql.Composable = sql.SQL("begin isolation level repeatable read" if is_steady else "begin")
     if scope is not None:
         statement += sql.SQL("; select act_for({}, {})").format(scope.role, scope.hospital_code)
+    if first is not None:
+        statement += sql.SQL("; set local plan_cache_mode = force_generic_plan; ") + first
     result = raw.pgconn.exec_(statement.as_bytes(raw))
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise error_from_result(result)
+    if first is not None:
+        connection.info[_FIRST] = result
+
+
+def first_rows(session: Session, statement: sql.Composed) -> list[tuple[Any, ...]]:
+    """Begin the session's transaction with a statement, all in one message, and return its rows.
+
+    Each statement of such a transaction keeps one plan for its connection, whatever its values are. Else PostgreSQL
+    plans look-ups by arrays anew each time, as it takes an array it does not know to be long: for those of a check
+    that is two thirds of their work. Only for transactions whose statements have one good plan for all values.
+    """
+    connection = session.connection(execution_options={_FIRST: statement})
+    result = connection.info.pop(_FIRST)
+    rows = Transformer(connection.connection.driver_connection)
+    rows.set_pgresult(result)
+    return rows.load_rows(0, result.ntuples, tuple)
 
 
 def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":
