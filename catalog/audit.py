@@ -41,7 +41,12 @@ def record(
 
 
 def values(
-    caller: Caller, action: str, *, hospital_id: int | None = None, person_id: int | None = None, **detail: Any
+    caller: Caller,
+    action: str,
+    *,
+    hospital_id: int | None = None,
+    person_id: int | None = None,
+    **detail: Any,
 ) -> dict[str, Any]:
     """Return what INSERT needs for one audit record."""
     return {

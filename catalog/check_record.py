@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import exc
-from sqlalchemy.orm import Session
 
 from catalog import audit, db
 from catalog.context import Caller
+from catalog.db import Straight
 from catalog.records import Shown
 
 # An order becomes a reminder once, when a recognisable prior was first shown for it; the month of its first check
@@ -53,7 +53,7 @@ _KEEP: Final = f"""
 
 
 def keep(
-    session: Session,
+    at: Straight,
     caller: Caller,
     given: dict[str, Any],
     *,
@@ -93,7 +93,7 @@ def keep(
         "orders": orjson.dumps(orders).decode(),
     }
     try:
-        db.rows(session, _KEEP, row)
+        db.rows(at, _KEEP, row)
     except exc.DBAPIError as error:
         if audit.is_to_blame(error):
             raise audit.down() from error

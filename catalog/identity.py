@@ -390,7 +390,7 @@ def conflicts(known: Demographics, given: Demographics, document: Document | Non
     """
     digits = document_facts(document) if document else Demographics()
     found = []
-    if _is_other_name(known.name, given.name):
+    if given.name and _is_other_name(known.name, given.name):
         found.append("name_conflict")
     if given.name and names_a_newborn(given.name) and not _may_be_newborn(known, digits, given, document):
         found.append("newborn_conflict")
@@ -411,8 +411,8 @@ def _may_be_newborn(
     return given.birth_date is not None and given.birth_date in (known.birth_date, digits.birth_date)
 
 
-def _is_other_name(known: str | None, given: str | None) -> bool:
-    if is_placeholder(known or "") or is_placeholder(given or ""):
+def _is_other_name(known: str | None, given: str) -> bool:
+    if is_placeholder(known or "") or is_placeholder(given):
         return False
-    one, other = normalise_name(known or "").ideographic, normalise_name(given or "").ideographic
+    one, other = normalise_name(known or "").ideographic, normalise_name(given).ideographic
     return bool(one and other) and not _same_characters(one, other)

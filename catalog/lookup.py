@@ -4,29 +4,31 @@ They are written out in SQL and read into plain values: a check is answered whil
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-from psycopg import sql
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from catalog import db, result_reports, scope
+from catalog import db
 from catalog.identity import Demographics, Sex
 from catalog.result_reports import Said
 
-_ASKED_ABOUT: Final = "select * from asked_about({}, cast({} as bytea[]))"
-DONE_BEFORE: Final = f"""
-    select result.id, result.study_id, result.hospital_id, result.item_code, result.laterality, result.body_part,
-           result.exam_time, result.status, study.uid, study.description, study.patient_name, study.modalities,
-           study.series_count, study.instance_count, study.images_complete, study.settles_at, study.quality_flagged,
-           study.count_short, study.uid_conflict, study.withdrawn, said.*
-    from result left join study on study.id = result.study_id
-    left join lateral ({result_reports.SAID}) said on true
-    where result.person_id = any(%(people)s::bigint[]) and result.item_code = any(%(items)s::text[])
-      and result.status in ('active', 'withdrawn')
-"""  # noqa: S608 (of constants)
+_ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
+_ASKED_FIRST: Final = "select * from asked_about(%b, cast(%b as bytea[]))"
+DONE_BEFORE: Final = """
+    select id, study_id, hospital_id, item_code, laterality, body_part, exam_time, status, uid, description,
+           patient_name, modalities, series_count, instance_count, images_complete, settles_at, quality_flagged,
+           count_short, uid_conflict, withdrawn, report_id, report_study_id, standing_number, version_count,
+           version_id, version_status, reported_at, digest, received_at, title, conclusion, attachment_count, name,
+           local_codes, loinc_codes, value, unit, reference_range, method, flag, value_status, observed_at
+    from opened_result
+    where person_id = any(string_to_array(%(people)s, ',')::bigint[])
+      and item_code = any(string_to_array(%(items)s, ','))
+"""
 _OF_RESULT: Final = 20  # columns, before those of what its report says
 
 
@@ -81,32 +83,45 @@ class Done:
     images: Images | None
 
 
-def asked_about(
-    session: Session, id_type: str, digests: Sequence[bytes], *, begins: bool = False
-) -> tuple[uuid.UUID, Known | None]:
+@contextmanager
+def asked_first(
+    engine: Engine, id_type: str, digests: Sequence[bytes]
+) -> Iterator[tuple[db.Straight, uuid.UUID, Known | None]]:
+    """Yield a transaction at the driver that begins with `asked_about`, and what that returns."""
+    with db.straight(engine, _ASKED_FIRST, id_type, _listed(digests)) as (straight, (row,)):
+        yield straight, *_known(*row)
+
+
+def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
     """Return the stamp of the registry and the person whose number has one of these hashes, if known.
 
     One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
-    opens the person to the rest of the transaction (catalog.scope). `begins`: it is the first of its transaction, and
-    goes out with its BEGIN.
+    opens the person to the rest of the transaction (catalog.scope).
     """
-    if begins:
-        (row,) = scope.first_rows(session, sql.SQL(_ASKED_ABOUT).format(id_type, list(digests)))
-    else:
-        asked = {"id_type": id_type, "digests": list(digests)}
-        (row,) = db.rows(session, _ASKED_ABOUT.format("%(id_type)s", "%(digests)s"), asked)
-    stamp, person_id, name, birth_date, sex, everybody, opted_out, held = row
+    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": _listed(digests)})
+    return _known(*row)
+
+
+def _listed(digests: Iterable[bytes]) -> str:
+    """Return an array as PostgreSQL writes it; the driver takes its time for lists."""
+    listed = ",".join(f'"\\\\x{digest.hex()}"' for digest in digests)
+    return f"{{{listed}}}"
+
+
+def _known(stamp: uuid.UUID, person_id: int | None, *of_person: Any) -> tuple[uuid.UUID, Known | None]:
     if person_id is None:
         return stamp, None
+    name, birth_date, sex, everybody, opted_out, held = of_person
     return stamp, Known(person_id, name, birth_date, sex, tuple(everybody), opted_out, held)
 
 
 def done_before(
-    session: Session, people: Collection[int], items: Collection[str]
+    at: Session | db.Straight, people: Iterable[int], items: Iterable[str]
 ) -> list[tuple[Done, tuple[Said, ...]]]:
     """Return what these people had done of these items, whenever it was, each with what its reports say."""
     found: dict[int, tuple[Done, list[Said]]] = {}
-    for row in db.rows(session, DONE_BEFORE, {"people": list(people), "items": list(items)}):
+    wanted = {"people": ",".join(map(str, people)), "items": ",".join(items)}
+    for row in db.rows(at, DONE_BEFORE, wanted):
         if row[0] not in found:
             found[row[0]] = _done(*row[:_OF_RESULT]), []
         if row[_OF_RESULT] is not None:

@@ -72,7 +72,10 @@ _Names = Mapping[str, Collection[_Meaning]]
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What is the same for every order of one check; `items` is the list in force for the asker."""
+    """What is the same for every order of one check; `items` is the list in force for the asker.
+
+    `session` reads registers and the hospital's own names; in a check it connects only if something must be read.
+    """
 
     session: Session
     catalogue: Catalogue

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from catalog import audit, check_record, groups, lookup, result_reports, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
-from catalog.db import transaction
+from catalog.db import Straight, transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
@@ -72,19 +73,19 @@ def check(
     """
     _refuse_duplicates(catalogue, request.orders)
     digests = catalogue.vault.digests(request.document.id_type, request.document.number)
-    with transaction(catalogue.engine) as session:
-        stamp, person = lookup.asked_about(session, request.document.id_type, digests, begins=True)
+    asked = lookup.asked_first(catalogue.engine, request.document.id_type, digests)
+    with asked as (straight, stamp, person), Session(catalogue.engine) as session:
         registry = Registry(session, catalogue.registry.under(stamp))
         hospital_id, asker = registry.hospital(caller.hospital_code)
         now = catalogue.clock()
         items = registry.items(catalogue.items, asker.regions, now)
         asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
         answer, disclosed = may_disclose(person, request.document, request.demographics)
-        given = _answer(asking, registry, request, person if disclosed else None, answer)
-        _keep(asking, caller, request, person, given)
+        given = _answer(asking, straight, registry, request, person if disclosed else None, answer)
+        _keep(straight, asking, caller, request, person, given)
         if not still_wanted():
             raise TimeoutError("nobody waits for this answer any more")
-        return given
+    return given
 
 
 def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
@@ -154,11 +155,16 @@ def may_disclose(
 
 
 def _answer(
-    asking: Asking, registry: Registry, request: CheckRequest, person: Known | None, answer: str
+    asking: Asking,
+    at: Straight,
+    registry: Registry,
+    request: CheckRequest,
+    person: Known | None,
+    answer: str,
 ) -> dict[str, Any]:
     resolved = [(order, *resolve(asking, order)) for order in request.orders]
     orders = [order for _, order, _ in resolved if isinstance(order, Order)]
-    priors = _priors(asking, registry, person, orders) if person is not None and orders else []
+    priors = _priors(asking, at, registry, person, orders) if person is not None and orders else []
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
     return {
@@ -174,15 +180,17 @@ def _answer(
     }
 
 
-def _priors(asking: Asking, registry: Registry, person: Known, orders: Iterable[Order]) -> list[_Prior]:
+def _priors(
+    asking: Asking, at: Session | Straight, registry: Registry, person: Known, orders: Iterable[Order]
+) -> list[_Prior]:
     """Return every result of the person that could answer one of the orders."""
     wanted = frozenset().union(*(order.answered_by for order in orders))
-    found = lookup.done_before(asking.session, person.everybody, wanted)
+    found = lookup.done_before(at, person.everybody, wanted)
     if not found:
         return []
     places = registry.places(done.hospital_id for done, _ in found)
     marks = registry.marks(places)
-    reports = result_reports.reports_of(asking.session, found)
+    reports = result_reports.reports_of(at, found)
     return [
         _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
         for done, _ in found
@@ -268,7 +276,8 @@ def as_if_ordered(
     """Return results of a person by id, each judged and described as a check of its own order would; hidden: absent."""
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     described: dict[int, dict[str, Any]] = {}
-    for known in _priors(asking, registry, person, orders.values()) if orders else ():
+    priors = _priors(asking, asking.session, registry, person, orders.values()) if orders else []
+    for known in priors:
         order = orders.get(known.done.id)
         for candidate in _judged(asking, order, [known]) if order else ():
             described[known.done.id] = _describe(candidate, prices.get(candidate.done.item_code))
@@ -322,10 +331,15 @@ def _images(study: Images) -> dict[str, Any]:
 
 
 def _keep(
-    asking: Asking, caller: Caller, request: CheckRequest, person: Known | None, given: dict[str, Any]
+    at: Straight,
+    asking: Asking,
+    caller: Caller,
+    request: CheckRequest,
+    person: Known | None,
+    given: dict[str, Any],
 ) -> None:
     check_record.keep(
-        asking.session,
+        at,
         caller,
         given,
         hospital_id=asking.hospital_id,

@@ -41,7 +41,7 @@ class Registry:
     def places(self, hospital_ids: Iterable[int]) -> dict[int, Institution]:
         """Return where these hospitals stand, active or not."""
         wanted = set(hospital_ids)
-        if missing := wanted - self._kept.places.keys():
+        if missing := {each for each in wanted if each not in self._kept.places}:
             query = select(Hospital).where(Hospital.id.in_(missing))
             self._kept.places.update(registry.institutions(self._session, self._session.scalars(query)))
         return {each: self._kept.places[each] for each in wanted}
@@ -49,7 +49,7 @@ class Registry:
     def marks(self, hospital_ids: Iterable[int]) -> dict[int, tuple[Evaluation, ...]]:
         """Return every evaluation of these hospitals."""
         wanted = set(hospital_ids)
-        if missing := wanted - self._kept.marks.keys():
+        if missing := {each for each in wanted if each not in self._kept.marks}:
             found = registry.evaluations(self._session, missing)
             self._kept.marks.update({each: found.get(each, ()) for each in missing})
         return {each: self._kept.marks[each] for each in wanted}

@@ -31,36 +31,16 @@ STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
 _VERSION: Final = """report.id, report.study_id, report.standing_number, report.version_count, version.id,
            version.status, version.reported_at, version.digest, version.received_at, version.title,
            version.conclusion, version.attachment_count"""
-_VALUE: Final = """observation.name, observation.local_codes, observation.loinc_codes, observation.value,
-           observation.unit, observation.reference_range, observation.method, observation.flag, observation.status,
-           observation.observed_at"""
-_NO_VALUE: Final = "null, null::text[], null::text[], null, null, null, null, null, null, null::timestamptz"
 # A report whose person is in doubt, or another than the study's, is none of the study's.
-_IS_OF_STUDY: Final = """(report.identity = 'unlinked'
-           or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))"""
-_PEOPLE: Final = """left join person mine on mine.id = report.person_id
-    left join person theirs on theirs.id = study.person_id"""
 _OF_STUDIES: Final = f"""
     select {_VERSION}
     from report
     join report_version version on version.id = report.standing_version_id
     join study on study.id = report.study_id
-    {_PEOPLE}
-    where report.study_id = any(%(studies)s::bigint[]) and {_IS_OF_STUDY}
-"""  # noqa: S608 (of constants)
-# Of one row of `result` and its `study`: the standing version of each report of the study, or each of the value.
-SAID: Final = f"""
-    select {_VERSION}, {_NO_VALUE}
-    from report
-    join report_version version on version.id = report.standing_version_id
-    {_PEOPLE}
-    where report.study_id = study.id and {_IS_OF_STUDY}
-    union all
-    select {_VERSION}, {_VALUE}
-    from observation
-    join report_version version on version.id = observation.report_version_id
-    join report on report.id = observation.report_id
-    where observation.result_id = result.id and result.study_id is null
+    left join person mine on mine.id = report.person_id
+    left join person theirs on theirs.id = study.person_id
+    where report.study_id = any(%(studies)s::bigint[])
+      and (report.identity = 'unlinked' or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))
 """  # noqa: S608 (of constants)
 _OF_VERSION: Final = 12  # columns
 _WITHDRAWALS: Final = f"""
@@ -145,7 +125,7 @@ class Said:
 
     @classmethod
     def of(cls, *columns: Any) -> "Said":
-        """Return it from the columns of SAID; a value's version counts by the value's own status."""
+        """Return it from the columns of `opened_result`; a value's version counts by the value's own status."""
         kept = _kept(*columns[:_OF_VERSION])
         if columns[_OF_VERSION] is None:
             return cls(kept, None)
@@ -153,17 +133,19 @@ class Said:
         return cls(replace(kept, version=of_value(kept.version, ReportStatus(value.status))), value)
 
 
-def reports_of(session: Session, found: Iterable[tuple[HasReport, Sequence[Said]]]) -> dict[int, ResultReport]:
+def reports_of(
+    at: Session | db.Straight, found: Iterable[tuple[HasReport, Sequence[Said]]]
+) -> dict[int, ResultReport]:
     """Return, by result, the report version that counts among what is said; absent where there is no report yet."""
     counting: dict[int, Said] = {}
     for result, said in found:
         if said and said[-1].value and result.status == "withdrawn":
-            said = [*said, *_silent_withdrawals(session, said[-1])]
+            said = [*said, *_silent_withdrawals(at, said[-1])]
         if said:
             newest = standing(each.kept.version for each in said)
             counting[result.id] = next(each for each in said if each.kept.version is newest)
     documented = {s.kept.version.id for s in counting.values() if s.value is None and s.kept.attachment_count}
-    documents = attachments_of(session, documented) if documented else {}
+    documents = attachments_of(at, documented) if documented else {}
     return {result_id: _report(said, documents) for result_id, said in counting.items()}
 
 
@@ -183,10 +165,10 @@ def standing_versions(session: Session, studies: Iterable[int]) -> list[Kept]:
     return [_kept(*row) for row in db.rows(session, _OF_STUDIES, {"studies": list(studies)})]
 
 
-def attachments_of(session: Session, versions: Collection[int]) -> dict[int, list[Attachment]]:
+def attachments_of(at: Session | db.Straight, versions: Collection[int]) -> dict[int, list[Attachment]]:
     """Return the documents of these versions, by version, as they were added."""
     found: dict[int, list[Attachment]] = {}
-    for row in db.rows(session, _ATTACHMENTS, {"versions": list(versions)}):
+    for row in db.rows(at, _ATTACHMENTS, {"versions": list(versions)}):
         attachment = Attachment(*row)
         found.setdefault(attachment.report_version_id, []).append(attachment)
     return found
@@ -207,10 +189,10 @@ def _kept(  # one parameter for each column of _VERSION
     return Kept(report_id, study_id, standing_number, version_count, version, *said)
 
 
-def _silent_withdrawals(session: Session, last: Said) -> list[Said]:
+def _silent_withdrawals(at: Session | db.Straight, last: Said) -> list[Said]:
     """Return the versions that withdrew a report without repeating the value."""
     asked = {"report": last.kept.report_id, "statuses": [status.value for status in WITHDRAWN]}
-    return [Said(_kept(*row), last.value) for row in db.rows(session, _WITHDRAWALS, asked)]
+    return [Said(_kept(*row), last.value) for row in db.rows(at, _WITHDRAWALS, asked)]
 
 
 def _described(kept: Kept, status: ReportStatus, attachments: Iterable[Attachment]) -> dict[str, Any]:

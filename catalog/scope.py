@@ -5,16 +5,16 @@ A connection whose engine has no scope sets nothing: to the service's role it th
 the owner need none.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
-from psycopg import sql
+import psycopg
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import Escaping, ExecStatus
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 _OPTION: Final = "huren_scope"
 _STEADY: Final = "huren_steady"
 _BOOKS: Final = "huren_books"
-_FIRST: Final = "huren_first"
 BOOKKEEPING: Final = "bookkeeping"
 REVIEWER: Final = "reviewer"  # an auditor who belongs to a hospital: what is that hospital's, no more
 
@@ -52,6 +51,7 @@ GATE: Final = Scope("gate")  # who may come in: clients, accounts, sessions, tok
 COURIER: Final = Scope("courier")  # news on their way to hospitals
 
 
+@lru_cache(maxsize=8_192)  # some for each hospital
 def scoped(engine: Engine, scope: Scope) -> Engine:
     """Return the engine for work in this scope; it shares the connections of the other."""
     return engine.execution_options(**{_OPTION: scope})
@@ -65,36 +65,44 @@ def steady(engine: Engine) -> Engine:
 def begin(connection: Connection) -> None:
     """Begin a scoped transaction: BEGIN and what the policies ask go in one message, so it costs no round trip."""
     options = connection.get_execution_options()
-    scope: Scope | None = options.get(_OPTION)
-    is_steady = options.get(_STEADY, False)
-    first: sql.Composable | None = options.get(_FIRST)
-    if scope is None and not is_steady and first is None:
-        return
-    raw: Any = connection.connection.driver_connection
-    statement: sql.Composable = sql.SQL("begin isolation level repeatable read" if is_steady else "begin")
-    if scope is not None:
-        statement += sql.SQL("; select act_for({}, {})").format(scope.role, scope.hospital_code)
-    if first is not None:
-        statement += sql.SQL("; set local plan_cache_mode = force_generic_plan; ") + first
-    result = raw.pgconn.exec_(statement.as_bytes(raw))
-    if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-        raise error_from_result(result)
-    if first is not None:
-        connection.info[_FIRST] = result
+    if options.get(_OPTION) is not None or options.get(_STEADY, False):
+        raw: Any = connection.connection.driver_connection
+        _begin(raw, options)
 
 
-def first_rows(session: Session, statement: sql.Composed) -> list[tuple[Any, ...]]:
-    """Begin the session's transaction with a statement, all in one message, and return its rows.
+def begin_with(
+    raw: psycopg.Connection[Any], options: Mapping[str, Any], statement: bytes, *values: str
+) -> list[tuple[Any, ...]]:
+    """Begin a transaction on a connection, as the options of an engine say, with its first statement; return the rows.
 
-    Each statement of such a transaction keeps one plan for its connection, whatever its values are. Else PostgreSQL
-    plans look-ups by arrays anew each time, as it takes an array it does not know to be long: for those of a check
-    that is two thirds of their work. Only for transactions whose statements have one good plan for all values.
+    All goes in one message. `%b` in the statement stands for each of its values. Each statement of such a transaction
+    keeps one plan for its connection, whatever its values are. Else PostgreSQL plans look-ups by arrays anew each
+    time, as it takes an array it does not know to be long: for those of a check that is two thirds of their work. Only
+    for transactions whose statements have one good plan for all values.
     """
-    connection = session.connection(execution_options={_FIRST: statement})
-    result = connection.info.pop(_FIRST)
-    rows = Transformer(connection.connection.driver_connection)
+    keep_plans = b"; set local plan_cache_mode = force_generic_plan; "
+    result = _begin(raw, options, keep_plans + statement % _literals(raw, *values))
+    rows = Transformer(raw)
     rows.set_pgresult(result)
     return rows.load_rows(0, result.ntuples, tuple)
+
+
+def _begin(raw: psycopg.Connection[Any], options: Mapping[str, Any], more: bytes = b"") -> Any:
+    scope: Scope | None = options.get(_OPTION)
+    statement = b"begin isolation level repeatable read" if options.get(_STEADY, False) else b"begin"
+    if scope is not None:
+        statement += b"; select act_for(%b, %b)" % _literals(raw, scope.role, scope.hospital_code)
+    result = raw.pgconn.exec_(statement + more)
+    if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        raise error_from_result(result)
+    return result
+
+
+def _literals(raw: psycopg.Connection[Any], *values: str) -> tuple[bytes, ...]:
+    escape = Escaping(
+        raw.pgconn
+    ).escape_literal  # libpq's own: psycopg.sql takes ten times as long for the same
+    return tuple(escape(value.encode()) for value in values)
 
 
 def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":

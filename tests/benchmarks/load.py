@@ -2,82 +2,102 @@
 
 Requests are whole messages, as JSON strings one a line; each client sends every CLIENTS-th of them in turn over one
 connection, the next as soon as the last is answered. Prints the milliseconds of each, every status not 200, and how
-many answers had TEXT in them.
+many answers had TEXT in them. One thread looks after all clients, so that it takes little from who is measured.
 """
 
 import json
+import selectors
 import socket
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 
 
 @dataclass
-class Client:
-    """One connection and what it saw."""
+class Seen:
+    """What all clients saw."""
 
-    requests: list[bytes]
     text: bytes
     with_text: int = 0
     milliseconds: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def run(self, port: int, until: float) -> None:
-        """Ask until the time is up."""
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while True:
-                for request in self.requests:
-                    began = time.perf_counter()
-                    if began >= until:
-                        return
-                    connection.sendall(request)
-                    status, body = answer(connection)
-                    self.milliseconds.append((time.perf_counter() - began) * 1000)
-                    self.with_text += bool(self.text) and self.text in body
-                    if status != 200:
-                        self.faults.append(str(status))
+
+class Client:
+    """One connection, with at most one request under way."""
+
+    def __init__(self, port: int, requests: list[bytes]) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port))
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._requests: Iterator[bytes] = cycle(requests)
+        self._received = b""
+        self._wanted = 0
+        self._began = 0.0
+
+    def ask(self) -> None:
+        """Send the next request."""
+        self._received, self._wanted = b"", 0
+        request = next(self._requests)
+        self._began = time.perf_counter()
+        self.connection.sendall(request)
+
+    def read(self, seen: Seen) -> bool:
+        """Take what has come; returns whether the answer is whole, and noted. Answers have a Content-Length."""
+        part = self.connection.recv(1 << 16)
+        if not part:
+            raise ConnectionError("the server closed the connection")
+        self._received += part
+        if not self._wanted and (end := self._received.find(b"\r\n\r\n")) >= 0:
+            length = self._received[:end].lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+            self._wanted = end + 4 + int(length)
+        if not self._wanted or len(self._received) < self._wanted:
+            return False
+        seen.milliseconds.append((time.perf_counter() - self._began) * 1000)
+        status = self._received.split(b" ", 2)[1]
+        if status != b"200":
+            seen.faults.append(status.decode())
+        seen.with_text += bool(seen.text) and seen.text in self._received
+        return True
 
 
-def answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Read one answer with a Content-Length; returns its status and body."""
-    received = b""
-    while (end := received.find(b"\r\n\r\n")) < 0:
-        received += _more(connection)
-    head = received[:end].lower()
-    length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-    while len(received) < end + 4 + length:
-        received += _more(connection)
-    return int(head.split(b" ", 2)[1]), received[end + 4 :]
-
-
-def _more(connection: socket.socket) -> bytes:
-    part = connection.recv(1 << 16)
-    if not part:
-        raise ConnectionError("the server closed the connection")
-    return part
+def run(clients: list[Client], seconds: float, seen: Seen) -> None:
+    """Ask until the time is up, and wait for the last answers."""
+    until = time.perf_counter() + seconds
+    busy = len(clients)
+    with selectors.DefaultSelector() as waiting:
+        for client in clients:
+            waiting.register(client.connection, selectors.EVENT_READ, client)
+            client.ask()
+        while busy:
+            ready = waiting.select(timeout=30)
+            if not ready:
+                raise TimeoutError("the server does not answer")
+            for key, _ in ready:
+                if not key.data.read(seen):
+                    continue
+                if time.perf_counter() < until:
+                    key.data.ask()
+                else:
+                    busy -= 1
 
 
 def main() -> None:
     """Run the clients and print what they saw."""
     port, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     requests = [json.loads(line).encode() for line in sys.stdin]
-    text = sys.argv[4].encode() if len(sys.argv) > 4 else b""
-    clients = [Client(requests[number::count], text) for number in range(count)]
+    seen = Seen(sys.argv[4].encode() if len(sys.argv) > 4 else b"")
+    clients = [Client(port, requests[number::count]) for number in range(count)]
     began = time.perf_counter()
-    threads = [threading.Thread(target=one.run, args=(port, began + seconds)) for one in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run(clients, seconds, seen)
     print(
         json.dumps(
             {
                 "seconds": time.perf_counter() - began,
-                "milliseconds": sorted(ms for one in clients for ms in one.milliseconds),
-                "with_text": sum(one.with_text for one in clients),
-                "faults": [fault for one in clients for fault in one.faults],
+                "milliseconds": sorted(seen.milliseconds),
+                "with_text": seen.with_text,
+                "faults": seen.faults,
             }
         )
     )

@@ -87,7 +87,7 @@ def test_a_check_shows_what_stands_in_the_database_with_images_and_report_for_th
 
 
 def test_the_look_up_of_a_check_goes_by_person_item_and_time(seeded: City) -> None:
-    given = {"people": [5], "items": ["CT07", "CT09"]}
+    given = {"people": "5", "items": "CT07,CT09"}
     with transaction(seeded.catalogue.engine) as session:
         plan = db.rows(session, f"explain {lookup.DONE_BEFORE}", given)
     assert any("ix_result_person_item_time" in line for (line,) in plan), plan
