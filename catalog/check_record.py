@@ -12,10 +12,10 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import exc
 
-from catalog import audit, db
+from catalog import audit
 from catalog.context import Caller
-from catalog.db import Straight
 from catalog.records import Shown
+from catalog.steps import Statement, Steps
 
 # An order becomes a reminder once, when a recognisable prior was first shown for it; the month of its first check
 # counts it. Rows that several checks may write at once are taken in one order, so that none waits for another.
@@ -53,7 +53,6 @@ _KEEP: Final = f"""
 
 
 def keep(
-    at: Straight,
     caller: Caller,
     given: dict[str, Any],
     *,
@@ -63,7 +62,7 @@ def keep(
     asked_at: datetime,
     expires_at: datetime,
     business_date: date,
-) -> None:
+) -> Steps[None]:
     """Keep an answer as given, and audit it; of somebody who is not known no order is counted.
 
     Until it expires the asking hospital may see whom it was shown (catalog.grants), and the reports it was shown.
@@ -93,7 +92,7 @@ def keep(
         "orders": orjson.dumps(orders).decode(),
     }
     try:
-        db.rows(at, _KEEP, row)
+        yield Statement(_KEEP, row)
     except exc.DBAPIError as error:
         if audit.is_to_blame(error):
             raise audit.down() from error

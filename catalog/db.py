@@ -4,10 +4,11 @@ import re
 import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg.errors import error_from_result
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.orm import Session
 
@@ -58,7 +59,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
     Raises DatabaseDown where the server cannot be reached or gives up, InvalidInput for a value that no column
     holds: a NUL in a text, a number beyond 64 bits.
     """
-    with _faults_told(), Session(engine, expire_on_commit=False) as session, session.begin():
+    with faults_told(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
 
 
@@ -69,15 +70,13 @@ def straight(engine: Engine, statement: LiteralString, *values: str) -> Iterator
     For what is asked at every order: a session takes longer than all its statements. `%b` in the first stands for each
     of its values; what else scope.begin_with says holds, and what `transaction` raises.
     """
-    with _faults_told():
+    with faults_told():
         pooled = engine.raw_connection()
         raw: Straight = pooled.driver_connection  # type: ignore[assignment]
         try:
             options = engine.get_execution_options()
             yield raw, scope.begin_with(raw, options, statement.encode(), *values)
-            done = raw.pgconn.exec_(b"commit")
-            if done.command_status != b"COMMIT":
-                raise error_from_result(done)
+            refuse_undone(raw.pgconn.exec_(b"commit"))
         except BaseException:
             if raw.closed:
                 pooled.invalidate()
@@ -86,8 +85,15 @@ def straight(engine: Engine, statement: LiteralString, *values: str) -> Iterator
             pooled.close()  # what is not committed by now is undone
 
 
+def refuse_undone(result: PGresult) -> None:
+    """Raise psycopg.Error where the answer to COMMIT says that the transaction was undone, or nothing."""
+    if result.command_status != b"COMMIT":
+        raise error_from_result(result)
+
+
 @contextmanager
-def _faults_told() -> Iterator[None]:
+def faults_told() -> Iterator[None]:
+    """Raise DatabaseDown and InvalidInput for what the database says, as `transaction` does."""
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError) as error:
@@ -115,9 +121,15 @@ def rows(
         cursor = raw.execute(statement, values)
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
     except psycopg.Error as error:
-        raise exc.DBAPIError.instance(
-            statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=raw.closed
-        ) from error
+        raise told(error, statement, is_lost=raw.closed) from error
+
+
+def told(error: psycopg.Error, statement: str, *, is_lost: bool = False) -> exc.DBAPIError:
+    """Return an error of the driver as SQLAlchemy tells it, without values."""
+    found = exc.DBAPIError.instance(
+        statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=is_lost
+    )
+    return cast(exc.DBAPIError, found)  # an error of the driver is never told as another
 
 
 def ping(engine: Engine) -> None:

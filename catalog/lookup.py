@@ -4,21 +4,20 @@ They are written out in SQL and read into plain values: a check is answered whil
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from catalog import db
 from catalog.identity import Demographics, Sex
 from catalog.result_reports import Said
+from catalog.steps import Statement, Steps
 
 _ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
-_ASKED_FIRST: Final = "select * from asked_about(%b, cast(%b as bytea[]))"
+ASKED_FIRST: Final = "select * from asked_about(%b, cast(%b as bytea[]))"
 DONE_BEFORE: Final = """
     select id, study_id, hospital_id, item_code, laterality, body_part, exam_time, status, uid, description,
            patient_name, modalities, series_count, instance_count, images_complete, settles_at, quality_flagged,
@@ -83,45 +82,34 @@ class Done:
     images: Images | None
 
 
-@contextmanager
-def asked_first(
-    engine: Engine, id_type: str, digests: Sequence[bytes]
-) -> Iterator[tuple[db.Straight, uuid.UUID, Known | None]]:
-    """Yield a transaction at the driver that begins with `asked_about`, and what that returns."""
-    with db.straight(engine, _ASKED_FIRST, id_type, _listed(digests)) as (straight, (row,)):
-        yield straight, *_known(*row)
-
-
 def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
     """Return the stamp of the registry and the person whose number has one of these hashes, if known.
 
     One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
     opens the person to the rest of the transaction (catalog.scope).
     """
-    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": _listed(digests)})
-    return _known(*row)
+    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": listed(digests)})
+    return known(*row)
 
 
-def _listed(digests: Iterable[bytes]) -> str:
+def listed(digests: Iterable[bytes]) -> str:
     """Return an array as PostgreSQL writes it; the driver takes its time for lists."""
-    listed = ",".join(f'"\\\\x{digest.hex()}"' for digest in digests)
-    return f"{{{listed}}}"
+    return "{" + ",".join(f'"\\\\x{digest.hex()}"' for digest in digests) + "}"
 
 
-def _known(stamp: uuid.UUID, person_id: int | None, *of_person: Any) -> tuple[uuid.UUID, Known | None]:
+def known(stamp: uuid.UUID, person_id: int | None, *of_person: Any) -> tuple[uuid.UUID, Known | None]:
+    """Return what `asked_about` returns, from the row of its statement or of ASKED_FIRST."""
     if person_id is None:
         return stamp, None
     name, birth_date, sex, everybody, opted_out, held = of_person
     return stamp, Known(person_id, name, birth_date, sex, tuple(everybody), opted_out, held)
 
 
-def done_before(
-    at: Session | db.Straight, people: Iterable[int], items: Iterable[str]
-) -> list[tuple[Done, tuple[Said, ...]]]:
+def done_before(people: Iterable[int], items: Iterable[str]) -> Steps[list[tuple[Done, tuple[Said, ...]]]]:
     """Return what these people had done of these items, whenever it was, each with what its reports say."""
     found: dict[int, tuple[Done, list[Said]]] = {}
     wanted = {"people": ",".join(map(str, people)), "items": ",".join(items)}
-    for row in db.rows(at, DONE_BEFORE, wanted):
+    for row in (yield Statement(DONE_BEFORE, wanted)):
         if row[0] not in found:
             found[row[0]] = _done(*row[:_OF_RESULT]), []
         if row[_OF_RESULT] is not None:

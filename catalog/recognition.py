@@ -4,15 +4,15 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import audit, check_record, groups, lookup, result_reports, sharing
+from catalog import audit, check_record, db, groups, lookup, result_reports, sharing
 from catalog.completeness import stands
 from catalog.context import Caller, Catalogue
-from catalog.db import Straight, transaction
+from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
@@ -22,9 +22,11 @@ from catalog.presentation import presented
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.registry import hospital_by_code
-from catalog.registry_view import Registry
+from catalog.registry_view import KEPT_ONLY, Registry
 from catalog.result_reports import ResultReport
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
+from catalog.steps import Steps, run
+from catalog.swift import Swift
 from catalog.tables import Decision, OrderCheck
 
 StillWanted = Callable[[], bool]
@@ -71,21 +73,70 @@ def check(
     Raises InvalidInput for duplicate order numbers, NotFound for an unregistered hospital,
     DatabaseDown where the catalogue does not answer.
     """
-    _refuse_duplicates(catalogue, request.orders)
-    digests = catalogue.vault.digests(request.document.id_type, request.document.number)
-    asked = lookup.asked_first(catalogue.engine, request.document.id_type, digests)
-    with asked as (straight, stamp, person), Session(catalogue.engine) as session:
-        registry = Registry(session, catalogue.registry.under(stamp))
-        hospital_id, asker = registry.hospital(caller.hospital_code)
-        now = catalogue.clock()
-        items = registry.items(catalogue.items, asker.regions, now)
-        asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
-        answer, disclosed = may_disclose(person, request.document, request.demographics)
-        given = _answer(asking, straight, registry, request, person if disclosed else None, answer)
-        _keep(straight, asking, caller, request, person, given)
-        if not still_wanted():
-            raise TimeoutError("nobody waits for this answer any more")
+    first = _first(catalogue, request)
+    with (
+        db.straight(catalogue.engine, *first) as (at, (row,)),
+        Session(catalogue.engine) as session,
+    ):
+        given = run(at, _steps(catalogue, session, caller, request, *lookup.known(*row)))
+        _refuse_unwanted(still_wanted)
     return given
+
+
+async def check_swiftly(
+    catalogue: Catalogue, swift: Swift, caller: Caller, request: CheckRequest, *, still_wanted: StillWanted
+) -> dict[str, Any]:
+    """Answer as `check` does, on a connection of the event loop, from registers that are kept.
+
+    Raises what `check` does, and NotKept where something of them must be read first: `check` does, and keeps it.
+    """
+    first = _first(catalogue, request)
+    async with swift.straight(catalogue.engine, *first) as (link, (row,)):
+        steps = _steps(catalogue, KEPT_ONLY, caller, request, *lookup.known(*row))
+        given = await link.run(steps)
+        _refuse_unwanted(still_wanted)
+    return given
+
+
+def _first(catalogue: Catalogue, request: CheckRequest) -> tuple[LiteralString, str, str]:
+    """Return the first statement of a check, with its values. Raises InvalidInput."""
+    _refuse_duplicates(catalogue, request.orders)
+    document = request.document
+    digests = catalogue.vault.digests(document.id_type, document.number)
+    return lookup.ASKED_FIRST, document.id_type, lookup.listed(digests)
+
+
+def _steps(
+    catalogue: Catalogue,
+    session: Session,
+    caller: Caller,
+    request: CheckRequest,
+    stamp: uuid.UUID,
+    person: Known | None,
+) -> Steps[dict[str, Any]]:
+    registry = Registry(session, catalogue.registry.under(stamp))
+    hospital_id, asker = registry.hospital(caller.hospital_code)
+    now = catalogue.clock()
+    items = registry.items(catalogue.items, asker.regions, now)
+    asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
+    answer, disclosed = may_disclose(person, request.document, request.demographics)
+    given = yield from _answer(asking, registry, request, person if disclosed else None, answer)
+    yield from check_record.keep(
+        caller,
+        given,
+        hospital_id=hospital_id,
+        person_id=person.id if person else None,
+        department=request.department,
+        asked_at=now,
+        expires_at=now + catalogue.limits.decide_within,
+        business_date=local_day(now),
+    )
+    return given
+
+
+def _refuse_unwanted(still_wanted: StillWanted) -> None:
+    if not still_wanted():
+        raise TimeoutError("nobody waits for this answer any more")
 
 
 def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
@@ -155,16 +206,13 @@ def may_disclose(
 
 
 def _answer(
-    asking: Asking,
-    at: Straight,
-    registry: Registry,
-    request: CheckRequest,
-    person: Known | None,
-    answer: str,
-) -> dict[str, Any]:
+    asking: Asking, registry: Registry, request: CheckRequest, person: Known | None, answer: str
+) -> Steps[dict[str, Any]]:
     resolved = [(order, *resolve(asking, order)) for order in request.orders]
     orders = [order for _, order, _ in resolved if isinstance(order, Order)]
-    priors = _priors(asking, at, registry, person, orders) if person is not None and orders else []
+    priors: list[_Prior] = []
+    if person is not None and orders:
+        priors = yield from _priors(asking, registry, person, orders)
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
     return {
@@ -181,16 +229,16 @@ def _answer(
 
 
 def _priors(
-    asking: Asking, at: Session | Straight, registry: Registry, person: Known, orders: Iterable[Order]
-) -> list[_Prior]:
+    asking: Asking, registry: Registry, person: Known, orders: Iterable[Order]
+) -> Steps[list[_Prior]]:
     """Return every result of the person that could answer one of the orders."""
     wanted = frozenset().union(*(order.answered_by for order in orders))
-    found = lookup.done_before(at, person.everybody, wanted)
+    found = yield from lookup.done_before(person.everybody, wanted)
     if not found:
         return []
     places = registry.places(done.hospital_id for done, _ in found)
     marks = registry.marks(places)
-    reports = result_reports.reports_of(at, found)
+    reports = yield from result_reports.reports_of(found)
     return [
         _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
         for done, _ in found
@@ -276,7 +324,7 @@ def as_if_ordered(
     """Return results of a person by id, each judged and described as a check of its own order would; hidden: absent."""
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     described: dict[int, dict[str, Any]] = {}
-    priors = _priors(asking, asking.session, registry, person, orders.values()) if orders else []
+    priors = run(asking.session, _priors(asking, registry, person, orders.values())) if orders else []
     for known in priors:
         order = orders.get(known.done.id)
         for candidate in _judged(asking, order, [known]) if order else ():
@@ -328,27 +376,6 @@ def _images(study: Images) -> dict[str, Any]:
         "series": study.series_count,
         "instances": study.instance_count,
     }
-
-
-def _keep(
-    at: Straight,
-    asking: Asking,
-    caller: Caller,
-    request: CheckRequest,
-    person: Known | None,
-    given: dict[str, Any],
-) -> None:
-    check_record.keep(
-        at,
-        caller,
-        given,
-        hospital_id=asking.hospital_id,
-        person_id=person.id if person else None,
-        department=request.department,
-        asked_at=asking.now,
-        expires_at=asking.now + asking.catalogue.limits.decide_within,
-        business_date=local_day(asking.now),
-    )
 
 
 def described_person(person: Known | None) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ after the change that made it, so a stale evaluation or price never decides; and
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,6 +20,20 @@ from catalog.registry_kept import Kept
 from catalog.tables import Hospital
 
 _MOST_DAYS: Final = 4_000  # of price tables, each of one hospital on one day
+
+
+class NotKept(Exception):
+    """Something must be read that is not kept."""
+
+
+class _KeptOnly(Session):
+    """A session for where nothing may be waited for: it reads nothing."""
+
+    def get_bind(self, *_: Any, **__: Any) -> Any:
+        raise NotKept
+
+
+KEPT_ONLY: Final = _KeptOnly()
 
 
 @dataclass(frozen=True, slots=True)

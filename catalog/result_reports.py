@@ -15,6 +15,7 @@ from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, of_value, standing
 from catalog.rules import HOSPITAL_ZONE
+from catalog.steps import Statement, Steps, run
 from catalog.tables_reports import Observation
 
 STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -133,19 +134,17 @@ class Said:
         return cls(replace(kept, version=of_value(kept.version, ReportStatus(value.status))), value)
 
 
-def reports_of(
-    at: Session | db.Straight, found: Iterable[tuple[HasReport, Sequence[Said]]]
-) -> dict[int, ResultReport]:
+def reports_of(found: Iterable[tuple[HasReport, Sequence[Said]]]) -> Steps[dict[int, ResultReport]]:
     """Return, by result, the report version that counts among what is said; absent where there is no report yet."""
     counting: dict[int, Said] = {}
     for result, said in found:
         if said and said[-1].value and result.status == "withdrawn":
-            said = [*said, *_silent_withdrawals(at, said[-1])]
+            said = [*said, *(yield from _silent_withdrawals(said[-1]))]
         if said:
             newest = standing(each.kept.version for each in said)
             counting[result.id] = next(each for each in said if each.kept.version is newest)
     documented = {s.kept.version.id for s in counting.values() if s.value is None and s.kept.attachment_count}
-    documents = attachments_of(at, documented) if documented else {}
+    documents = (yield from _attachments(documented)) if documented else {}
     return {result_id: _report(said, documents) for result_id, said in counting.items()}
 
 
@@ -165,10 +164,14 @@ def standing_versions(session: Session, studies: Iterable[int]) -> list[Kept]:
     return [_kept(*row) for row in db.rows(session, _OF_STUDIES, {"studies": list(studies)})]
 
 
-def attachments_of(at: Session | db.Straight, versions: Collection[int]) -> dict[int, list[Attachment]]:
+def attachments_of(session: Session, versions: Collection[int]) -> dict[int, list[Attachment]]:
     """Return the documents of these versions, by version, as they were added."""
+    return run(session, _attachments(versions))
+
+
+def _attachments(versions: Collection[int]) -> Steps[dict[int, list[Attachment]]]:
     found: dict[int, list[Attachment]] = {}
-    for row in db.rows(at, _ATTACHMENTS, {"versions": list(versions)}):
+    for row in (yield Statement(_ATTACHMENTS, {"versions": list(versions)})):
         attachment = Attachment(*row)
         found.setdefault(attachment.report_version_id, []).append(attachment)
     return found
@@ -189,10 +192,10 @@ def _kept(  # one parameter for each column of _VERSION
     return Kept(report_id, study_id, standing_number, version_count, version, *said)
 
 
-def _silent_withdrawals(at: Session | db.Straight, last: Said) -> list[Said]:
+def _silent_withdrawals(last: Said) -> Steps[list[Said]]:
     """Return the versions that withdrew a report without repeating the value."""
     asked = {"report": last.kept.report_id, "statuses": [status.value for status in WITHDRAWN]}
-    return [Said(_kept(*row), last.value) for row in db.rows(at, _WITHDRAWALS, asked)]
+    return [Said(_kept(*row), last.value) for row in (yield Statement(_WITHDRAWALS, asked))]
 
 
 def _described(kept: Kept, status: ReportStatus, attachments: Iterable[Attachment]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import Escaping, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
@@ -67,41 +68,51 @@ def begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(_OPTION) is not None or options.get(_STEADY, False):
         raw: Any = connection.connection.driver_connection
-        _begin(raw, options)
+        _begin(raw.pgconn, _beginning(raw.pgconn, options))
 
 
 def begin_with(
     raw: psycopg.Connection[Any], options: Mapping[str, Any], statement: bytes, *values: str
 ) -> list[tuple[Any, ...]]:
-    """Begin a transaction on a connection, as the options of an engine say, with its first statement; return the rows.
-
-    All goes in one message. `%b` in the statement stands for each of its values. Each statement of such a transaction
-    keeps one plan for its connection, whatever its values are. Else PostgreSQL plans look-ups by arrays anew each
-    time, as it takes an array it does not know to be long: for those of a check that is two thirds of their work. Only
-    for transactions whose statements have one good plan for all values.
-    """
-    keep_plans = b"; set local plan_cache_mode = force_generic_plan; "
-    result = _begin(raw, options, keep_plans + statement % _literals(raw, *values))
+    """Begin a transaction on a connection with its first statement, in one message; return the rows."""
+    result = _begin(raw.pgconn, beginning_with(raw.pgconn, options, statement, *values))
     rows = Transformer(raw)
     rows.set_pgresult(result)
     return rows.load_rows(0, result.ntuples, tuple)
 
 
-def _begin(raw: psycopg.Connection[Any], options: Mapping[str, Any], more: bytes = b"") -> Any:
+def beginning_with(connection: PGconn, options: Mapping[str, Any], statement: bytes, *values: str) -> bytes:
+    """Return the message that begins a transaction, as the options of an engine say, with its first statement.
+
+    `%b` in the statement stands for each of its values. Each statement of such a transaction keeps one plan for its
+    connection, whatever its values are. Else PostgreSQL plans look-ups by arrays anew each time, as it takes an array
+    it does not know to be long: for those of a check that is two thirds of their work. Only for transactions whose
+    statements have one good plan for all values.
+    """
+    keep_plans = b"; set local plan_cache_mode = force_generic_plan; "
+    return _beginning(connection, options) + keep_plans + statement % _literals(connection, *values)
+
+
+def _beginning(connection: PGconn, options: Mapping[str, Any]) -> bytes:
+    begin = b"begin isolation level repeatable read" if options.get(_STEADY, False) else b"begin"
     scope: Scope | None = options.get(_OPTION)
-    statement = b"begin isolation level repeatable read" if options.get(_STEADY, False) else b"begin"
-    if scope is not None:
-        statement += b"; select act_for(%b, %b)" % _literals(raw, scope.role, scope.hospital_code)
-    result = raw.pgconn.exec_(statement + more)
+    if scope is None:
+        return begin
+    return begin + b"; select act_for(%b, %b)" % _literals(connection, scope.role, scope.hospital_code)
+
+
+def _begin(connection: PGconn, message: bytes) -> PGresult:
+    result = connection.exec_(message)
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise error_from_result(result)
     return result
 
 
-def _literals(raw: psycopg.Connection[Any], *values: str) -> tuple[bytes, ...]:
-    escape = Escaping(
-        raw.pgconn
-    ).escape_literal  # libpq's own: psycopg.sql takes ten times as long for the same
+def _literals(connection: PGconn, *values: str) -> tuple[bytes, ...]:
+    """Return the values as SQL writes them, by libpq: psycopg.sql takes ten times as long. Raises psycopg.DataError."""
+    if any("\0" in value for value in values):
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    escape = Escaping(connection).escape_literal
     return tuple(escape(value.encode()) for value in values)
 
 

@@ -10,6 +10,7 @@ from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
 from catalog.scope import GATE, scoped
+from catalog.swift import Swift
 from exchange import (
     admin,
     break_glass,
@@ -41,6 +42,7 @@ from exchange import (
     sheets,
     webhooks,
 )
+from exchange.at_order import AtOrder
 from exchange.auth import PUBLIC, unlisted_routes
 from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
@@ -115,6 +117,7 @@ def create_app(
     )
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
+    swift = Swift(catalogue.engine, settings.check_connections)
     store_threads = StoreThreads()
     password_work = PasswordWork()
 
@@ -125,6 +128,7 @@ def create_app(
         yield
         gate.stop()
         health_probes.stop()
+        swift.close()
         deadline.close()
         at_order.close()
         store_threads.close()
@@ -145,6 +149,7 @@ def create_app(
     app.state.counters = counters
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
+    app.state.at_order = AtOrder(deadline, swift, app.state.harvest)
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)

@@ -1,7 +1,7 @@
 """The check before ordering, and the decision on it."""
 
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,10 +11,11 @@ from catalog.context import Catalogue
 from catalog.decisions import DecisionRequest
 from catalog.orders import OrderRequest
 from catalog.recognition import CheckRequest
+from catalog.registry_view import NotKept
 from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, DeadlineOf, HarvestOf
+from exchange.deps import AtOrderOf, CatalogueOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 from exchange.refusals import refusals
@@ -108,17 +109,27 @@ class DecisionIn(BaseModel):
     summary="开单前询问可互认的既往结果 / ask before ordering",
     responses=answers(examples.CHECK) | refusals(400, 404, 422, 503),
 )
-async def check(
-    body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
-) -> Json:
+async def check(body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, at_order: AtOrderOf) -> Json:
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
+    request = body.request(catalogue, caller.hospital_code)
+    document = request.document
+    counted = at_order.harvest.count(caller, document.id_type, document.number)
 
-    def answer(wanted: recognition.StillWanted) -> dict[str, object]:
-        request = body.request(catalogue, caller.hospital_code)
-        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
+    def in_a_thread(wanted: recognition.StillWanted) -> dict[str, Any]:
+        at_order.harvest.act(catalogue, caller, counted)
         return recognition.check(catalogue, caller, request, still_wanted=wanted)
 
-    return Json(await deadline.run(answer))
+    async with at_order.deadline.begun() as time_left:
+        if counted.alarm_people or counted.is_too_many:
+            return Json(await time_left.run(in_a_thread))
+        try:
+            return Json(
+                await recognition.check_swiftly(
+                    catalogue, at_order.swift, caller, request, still_wanted=time_left.lasts
+                )
+            )
+        except NotKept:
+            return Json(await time_left.run(in_a_thread))
 
 
 @router.get(

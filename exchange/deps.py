@@ -8,6 +8,7 @@ from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
 from catalog.scope import GATE, Scope, acting_as
+from exchange.at_order import AtOrder
 from exchange.auth import CallerOf
 from exchange.deadline import Deadline
 from exchange.downloads import Downloads
@@ -32,6 +33,12 @@ async def deadline_of(request: Request) -> Deadline:
     """Return the pool that answers within the time allowed at order time."""
     deadline: Deadline = request.app.state.deadline
     return deadline
+
+
+async def at_order_of(request: Request) -> AtOrder:
+    """Return what answers at order time."""
+    at_order: AtOrder = request.app.state.at_order
+    return at_order
 
 
 async def store_of(request: Request) -> ObjectStore | None:
@@ -90,6 +97,7 @@ GateOf = Annotated[Catalogue, Depends(gate_of)]
 StoreOf = Annotated[ObjectStore | None, Depends(store_of)]
 StoreThreadsOf = Annotated[StoreThreads, Depends(store_threads_of)]
 DownloadsOf = Annotated[Downloads, Depends(downloads_of)]
+AtOrderOf = Annotated[AtOrder, Depends(at_order_of)]
 DeadlineOf = Annotated[Deadline, Depends(deadline_of)]
 SettingsOf = Annotated[ExchangeSettings, Depends(settings_of)]
 TokenKeyOf = Annotated[TokenKey, Depends(token_key_of)]

@@ -41,6 +41,14 @@ class _Seen:
         return len(self.now | self.before)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is due: an alarm of so many people (0: none), a refusal."""
+
+    alarm_people: int
+    is_too_many: bool
+
+
 class Harvest:
     """Counts the different people each caller asks about; safe for threads."""
 
@@ -59,6 +67,10 @@ class Harvest:
         Raises:
             TooMany: he has asked about too many within the hour (`harvesting`); nothing is disclosed.
         """
+        self.act(catalogue, caller, self.count(caller, *number))
+
+    def count(self, caller: Caller, *number: str) -> Counted:
+        """Count it, and return whether something must be done about it, for `act`."""
         alarm, limit = self._systems if caller.role == "hospital_system" else self._people
         digest = hashlib.blake2b("\0".join(number).encode(), key=self._key, digest_size=12).digest()
         with self._lock:
@@ -69,9 +81,13 @@ class Harvest:
                 seen.now.add(digest)
             is_alarm = count >= alarm and not seen.is_alarmed
             seen.is_alarmed = seen.is_alarmed or is_alarm
-        if is_alarm:
-            self._alarm(catalogue, caller, alarm)
-        if count > limit:
+        return Counted(alarm if is_alarm else 0, count > limit)
+
+    def act(self, catalogue: Catalogue, caller: Caller, counted: Counted) -> None:
+        """Raise the alarm, and TooMany, where it is due; the alarm waits for the database."""
+        if counted.alarm_people:
+            self._alarm(catalogue, caller, counted.alarm_people)
+        if counted.is_too_many:
             raise TooMany(
                 "查询的患者过多,请稍后再试",
                 "Too many patients asked for; try again later",

@@ -14,7 +14,7 @@ from exchange import examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.checks import Words
-from exchange.deps import CatalogueOf, DeadlineOf, HarvestOf
+from exchange.deps import AtOrderOf, CatalogueOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 from exchange.refusals import refusals
@@ -84,13 +84,13 @@ class SearchIn(BaseModel):
     responses=answers(_EXAMPLE) | refusals(400, 404, 422, 503),
 )
 async def search_results(
-    body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, deadline: DeadlineOf, harvest: HarvestOf
+    body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, at_order: AtOrderOf
 ) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
 
     def answer(wanted: StillWanted) -> dict[str, Any]:
         request = body.request(catalogue, caller.hospital_code)
-        harvest.take(catalogue, caller, request.document.id_type, request.document.number)
+        at_order.harvest.take(catalogue, caller, request.document.id_type, request.document.number)
         return history.search(catalogue, caller, request, still_wanted=wanted)
 
-    return Json(await deadline.run(answer))
+    return Json(await at_order.deadline.run(answer))
