@@ -30,7 +30,7 @@ def record(
 
     Raises AuditDown where it cannot be written: then the transaction is lost, and so is what would be disclosed.
     """
-    row = values(caller, action, hospital_id=hospital_id, person_id=person_id, **detail)
+    row = record_of(caller, action, hospital_id=hospital_id, person_id=person_id, **detail)
     session.flush()  # of what it tells; a fault there is not one of the audit
     try:
         db.rows(session, INSERT, row)
@@ -40,7 +40,7 @@ def record(
         raise down() from error
 
 
-def values(
+def record_of(
     caller: Caller,
     action: str,
     *,

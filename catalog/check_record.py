@@ -70,7 +70,7 @@ def keep(
     """
     orders = [] if person_id is None else list(_orders(given["orders"]))
     shown = [candidate for answer in given["orders"] for candidate in answer["candidates"]]
-    row = audit.values(
+    row = audit.record_of(
         caller,
         "check",
         hospital_id=hospital_id,

@@ -9,6 +9,7 @@ import re
 import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
@@ -158,16 +159,36 @@ class Link:
             self._answer.set_result(list(results))
 
 
+@dataclass(slots=True)
+class _Resting:
+    """What belongs to one event loop: its connections at rest, and how many more may be at work."""
+
+    turns: asyncio.Semaphore
+    links: list[Link] = field(default_factory=list)
+
+    def take(self) -> Link | None:
+        """Return the connection used last that is still good."""
+        while self.links:
+            link = self.links.pop()
+            if link.still_rests():
+                return link
+            link.close()
+        return None
+
+    def close(self) -> None:
+        """End what is at rest."""
+        while self.links:
+            self.links.pop().close()
+
+
 class Swift:
-    """The connections, `size` at most; each is made when it is first needed, the one used last is used first."""
+    """The connections, `size` at most for each event loop; each is made when it is first needed."""
 
     def __init__(self, engine: Engine, size: int, *, statement_timeout_ms: int = 30_000) -> None:
         self._address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._options = session_options(statement_timeout_ms)
         self._size = size
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns = asyncio.Semaphore(size)
-        self._resting: list[Link] = []
+        self._loops: dict[asyncio.AbstractEventLoop, _Resting] = {}
 
     @asynccontextmanager
     async def straight(
@@ -185,14 +206,14 @@ class Swift:
 
     def close(self) -> None:
         """End what is at rest."""
-        while self._resting:
-            self._resting.pop().close()
+        for resting in self._loops.values():
+            resting.close()
 
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[Link]:
-        self._follow_the_loop()
-        async with self._turns:
-            link = self._rested() or await self._open()
+        here = self._here()
+        async with here.turns:
+            link = here.take() or await self._open()
             try:
                 yield link
             except Exception:
@@ -201,23 +222,17 @@ class Swift:
                 raise
             finally:
                 if link.at_rest:
-                    self._resting.append(link)
+                    here.links.append(link)
                 else:
                     link.close()
 
-    def _follow_the_loop(self) -> None:
+    def _here(self) -> _Resting:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # connections of a loop that has ended hear nothing any more
-            self.close()
-            self._loop, self._turns = loop, asyncio.Semaphore(self._size)
-
-    def _rested(self) -> Link | None:
-        while self._resting:
-            link = self._resting.pop()
-            if link.still_rests():
-                return link
-            link.close()
-        return None
+        if loop not in self._loops:
+            for ended in [each for each in self._loops if each.is_closed()]:
+                self._loops.pop(ended).close()  # they hear nothing any more
+            self._loops[loop] = _Resting(asyncio.Semaphore(self._size))
+        return self._loops[loop]
 
     async def _open(self) -> Link:
         arguments: dict[str, Any] = {**CONNECT_ARGS, "options": self._options}

@@ -20,19 +20,15 @@ WORDS = {
     "quality.": ("reopen", *get_args(State)),
     "sharing.": ("opt_in", "opt_out"),
 }
-PLACE = 2  # audit.record(session, caller, action): so do those that only pass it on
+# audit.record(session, caller, action): so do those that only pass it on
+PLACES = {"record": 2, "_record": 2, "_audit_read": 2, "_audit": 2, "record_of": 1}
 
 
 def written() -> Iterator[str]:
     for package in ("catalog", "exchange", "dicom_node"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                if isinstance(node, ast.Call) and _name(node) in (
-                    "record",
-                    "_record",
-                    "_audit_read",
-                    "_audit",
-                ):
+                if isinstance(node, ast.Call) and _name(node) in PLACES:
                     yield from _actions(node)
 
 
@@ -41,7 +37,8 @@ def _name(call: ast.Call) -> str:
 
 
 def _actions(call: ast.Call) -> Iterator[str]:
-    for action in call.args[PLACE : PLACE + 1]:
+    place = PLACES[_name(call)]
+    for action in call.args[place : place + 1]:
         if isinstance(action, ast.JoinedStr):
             start = action.values[0]
             assert isinstance(start, ast.Constant)
