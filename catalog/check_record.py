@@ -63,7 +63,7 @@ def keep(
     expires_at: datetime,
     business_date: date,
 ) -> Steps[None]:
-    """Keep an answer as given, and audit it; of somebody who is not known no order is counted.
+    """Keep an answer as given, and audit it, at the end of a transaction; of somebody who is not known no order is counted.
 
     Until it expires the asking hospital may see whom it was shown (catalog.grants), and the reports it was shown.
     Raises AuditDown where the audit cannot be written: then nothing is kept, and nothing may be disclosed.
@@ -92,7 +92,7 @@ def keep(
         "orders": orjson.dumps(orders).decode(),
     }
     try:
-        yield Statement(_KEEP, row)
+        yield Statement(_KEEP, row, ends=True)
     except exc.DBAPIError as error:
         if audit.is_to_blame(error):
             raise audit.down() from error

@@ -4,7 +4,7 @@ import re
 import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg.errors import error_from_result
@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from catalog import scope
 from catalog.connection import CONNECT_ARGS, session_options
 from catalog.errors import DatabaseDown, InvalidInput
+from catalog.steps import Steps
 
+T = TypeVar("T")
 Straight = psycopg.Connection[Any]
 
 
@@ -64,18 +66,18 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 
 @contextmanager
-def straight(engine: Engine, statement: LiteralString, *values: str) -> Iterator[tuple[Straight, list[Any]]]:
-    """Yield a transaction at the driver, with the rows of its first statement, which goes out with BEGIN.
+def straight(engine: Engine) -> Iterator[Straight]:
+    """Yield a transaction at the driver, for whom the engine works, as scope.beginning says; a session takes longer.
 
-    For what is asked at every order: a session takes longer than all its statements. `%b` in the first stands for each
-    of its values; what else scope.begin_with says holds, and what `transaction` raises.
+    Raises what `transaction` does.
     """
     with faults_told():
         pooled = engine.raw_connection()
         raw: Straight = pooled.driver_connection  # type: ignore[assignment]
         try:
-            options = engine.get_execution_options()
-            yield raw, scope.begin_with(raw, options, statement.encode(), *values)
+            for statement in scope.beginning(engine):
+                raw.execute(statement.text, statement.values)
+            yield raw
             refuse_undone(raw.pgconn.exec_(b"commit"))
         except BaseException:
             if raw.closed:
@@ -122,6 +124,22 @@ def rows(
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
     except psycopg.Error as error:
         raise told(error, statement, is_lost=raw.closed) from error
+
+
+def run(at: Session | Straight, steps: Steps[T]) -> T:
+    """Return what the steps come to in the transaction there; they are told of a statement that fails."""
+    try:
+        statement = next(steps)
+        while True:
+            try:
+                found = rows(at, statement.text, statement.values)
+            except exc.DBAPIError as error:
+                statement = steps.throw(error)
+            else:
+                statement = steps.send(found)
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 def told(error: psycopg.Error, statement: str, *, is_lost: bool = False) -> exc.DBAPIError:

@@ -4,7 +4,7 @@ They are written out in SQL and read into plain values: a check is answered whil
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -14,21 +14,22 @@ from sqlalchemy.orm import Session
 from catalog import db
 from catalog.identity import Demographics, Sex
 from catalog.result_reports import Said
-from catalog.steps import Statement, Steps
+from catalog.steps import Rows, Statement
 
 _ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s as bytea[]))"
-ASKED_FIRST: Final = "select * from asked_about(%b, cast(%b as bytea[]))"
-DONE_BEFORE: Final = """
-    select id, study_id, hospital_id, item_code, laterality, body_part, exam_time, status, uid, description,
+_DONE: Final = """
+    select person_id, id, study_id, hospital_id, item_code, laterality, body_part, exam_time, status, uid, description,
            patient_name, modalities, series_count, instance_count, images_complete, settles_at, quality_flagged,
            count_short, uid_conflict, withdrawn, report_id, report_study_id, standing_number, version_count,
            version_id, version_status, reported_at, digest, received_at, title, conclusion, attachment_count, name,
            local_codes, loinc_codes, value, unit, reference_range, method, flag, value_status, observed_at
     from opened_result
-    where person_id = any(string_to_array(%(people)s, ',')::bigint[])
-      and item_code = any(string_to_array(%(items)s, ','))
+    where item_code = any(string_to_array(%(items)s, ',')) and person_id = any(
 """
-_OF_RESULT: Final = 20  # columns, before those of what its report says
+DONE_BEFORE: Final = f"{_DONE} string_to_array(%(people)s, ',')::bigint[])"
+# Of whom asked_about has opened, in the same transaction and before anything else.
+_DONE_OF_ASKED: Final = f"{_DONE} nullif(current_setting('huren.people', true), '')::bigint[])"
+_OF_RESULT: Final = 21  # columns, the person first, before those of what its report says
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +83,54 @@ class Done:
     images: Images | None
 
 
-def asked_about(session: Session, id_type: str, digests: Sequence[bytes]) -> tuple[uuid.UUID, Known | None]:
-    """Return the stamp of the registry and the person whose number has one of these hashes, if known.
+def asking(id_type: str, digests: Iterable[bytes]) -> Statement:
+    """Return the statement whose row `known` reads.
 
-    One statement, so the stamp is as old as what is known of the person, and older than what is read afterwards; it
-    opens the person to the rest of the transaction (catalog.scope).
+    One, so the stamp of the registry is as old as what is known of the person, and older than what is read afterwards;
+    it opens the person to the rest of the transaction (catalog.scope).
     """
-    (row,) = db.rows(session, _ASKED_ABOUT, {"id_type": id_type, "digests": listed(digests)})
-    return known(*row)
-
-
-def listed(digests: Iterable[bytes]) -> str:
-    """Return an array as PostgreSQL writes it; the driver takes its time for lists."""
-    return "{" + ",".join(f'"\\\\x{digest.hex()}"' for digest in digests) + "}"
+    # An array as PostgreSQL writes it: the driver takes its time for lists.
+    listed = "{" + ",".join(f'"\\\\x{digest.hex()}"' for digest in digests) + "}"
+    return Statement(_ASKED_ABOUT, {"id_type": id_type, "digests": listed})
 
 
 def known(stamp: uuid.UUID, person_id: int | None, *of_person: Any) -> tuple[uuid.UUID, Known | None]:
-    """Return what `asked_about` returns, from the row of its statement or of ASKED_FIRST."""
+    """Return the stamp of the registry and the person whose number has one of the hashes, if known."""
     if person_id is None:
         return stamp, None
     name, birth_date, sex, everybody, opted_out, held = of_person
     return stamp, Known(person_id, name, birth_date, sex, tuple(everybody), opted_out, held)
 
 
-def done_before(people: Iterable[int], items: Iterable[str]) -> Steps[list[tuple[Done, tuple[Said, ...]]]]:
-    """Return what these people had done of these items, whenever it was, each with what its reports say."""
+def asked_about(session: Session, id_type: str, digests: Iterable[bytes]) -> tuple[uuid.UUID, Known | None]:
+    """Return what `asking` comes to in the session's transaction."""
+    statement = asking(id_type, digests)
+    (row,) = db.rows(session, statement.text, statement.values)
+    return known(*row)
+
+
+def done_before(people: Iterable[int], items: Iterable[str]) -> Statement:
+    """Return the statement for what these people had done of these items, whenever it was, for `done`."""
+    return Statement(DONE_BEFORE, {"people": ",".join(map(str, people)), "items": ",".join(items)})
+
+
+def done_of_asked(items: Iterable[str]) -> Statement:
+    """Return the same of whom `asking` has just opened, to go out with it."""
+    return Statement(_DONE_OF_ASKED, {"items": ",".join(items)})
+
+
+def done(person: Known, rows: Rows) -> list[tuple[Done, tuple[Said, ...]]]:
+    """Return each result with what its reports say. Raises LookupError for one that is somebody else's."""
     found: dict[int, tuple[Done, list[Said]]] = {}
-    wanted = {"people": ",".join(map(str, people)), "items": ",".join(items)}
-    for row in (yield Statement(DONE_BEFORE, wanted)):
-        if row[0] not in found:
-            found[row[0]] = _done(*row[:_OF_RESULT]), []
-        if row[_OF_RESULT] is not None:
-            found[row[0]][1].append(Said.of(*row[_OF_RESULT:]))
-    return [(done, tuple(said)) for done, said in found.values()]
+    for person_id, *row in rows:
+        if person_id not in person.everybody:
+            raise LookupError("a result of another person was about to be shown")
+        of_result, said = row[: _OF_RESULT - 1], row[_OF_RESULT - 1 :]
+        if of_result[0] not in found:
+            found[of_result[0]] = _done(*of_result), []
+        if said[0] is not None:
+            found[of_result[0]][1].append(Said.of(*said))
+    return [(result, tuple(said)) for result, said in found.values()]
 
 
 def _done(  # one parameter for each column of a result

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,10 +22,11 @@ from catalog.presentation import presented
 from catalog.pricing import PriceRow
 from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
 from catalog.registry import hospital_by_code
-from catalog.registry_view import KEPT_ONLY, Registry
+from catalog.registry_kept import Kept
+from catalog.registry_view import KEPT_ONLY, NotKept, Registry
 from catalog.result_reports import ResultReport
 from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
-from catalog.steps import Steps, run
+from catalog.steps import Rows, Statement, Steps
 from catalog.swift import Swift
 from catalog.tables import Decision, OrderCheck
 
@@ -73,12 +74,12 @@ def check(
     Raises InvalidInput for duplicate order numbers, NotFound for an unregistered hospital,
     DatabaseDown where the catalogue does not answer.
     """
-    first = _first(catalogue, request)
-    with (
-        db.straight(catalogue.engine, *first) as (at, (row,)),
-        Session(catalogue.engine) as session,
-    ):
-        given = run(at, _steps(catalogue, session, caller, request, *lookup.known(*row)))
+    asking_person = _asking_person(catalogue, request)
+    with db.straight(catalogue.engine) as at, Session(catalogue.engine) as session:
+        (row,) = db.rows(at, asking_person.text, asking_person.values)
+        stamp, person = lookup.known(*row)
+        asked = _asked(catalogue, session, catalogue.registry.under(stamp), caller, request)
+        given = db.run(at, _answer_and_keep(asked, caller, request, person))
         _refuse_unwanted(still_wanted)
     return given
 
@@ -88,48 +89,74 @@ async def check_swiftly(
 ) -> dict[str, Any]:
     """Answer as `check` does, on a connection of the event loop, from registers that are kept.
 
-    Raises what `check` does, and NotKept where something of them must be read first: `check` does, and keeps it.
+    What is looked up goes out in one message, what is kept in another. Raises what `check` does, and NotKept where
+    something of the registers must be read first: `check` does, and keeps it.
     """
-    first = _first(catalogue, request)
-    async with swift.straight(catalogue.engine, *first) as (link, (row,)):
-        steps = _steps(catalogue, KEPT_ONLY, caller, request, *lookup.known(*row))
-        given = await link.run(steps)
-        _refuse_unwanted(still_wanted)
-    return given
+    asking_person = _asking_person(catalogue, request)
+    kept = catalogue.registry.latest()
+    asked = _asked(catalogue, KEPT_ONLY, kept, caller, request)
+    async with swift.straight(catalogue.engine, asking_person, lookup.done_of_asked(asked.wanted)) as at:
+        (row,), found = at.found
+        stamp, person = lookup.known(*row)
+        if stamp != kept.stamp:
+            raise NotKept
+        steps = _answer_and_keep(asked, caller, request, person, found)
+        return await at.run(steps, before_commit=lambda: _refuse_unwanted(still_wanted))
 
 
-def _first(catalogue: Catalogue, request: CheckRequest) -> tuple[LiteralString, str, str]:
-    """Return the first statement of a check, with its values. Raises InvalidInput."""
+def _asking_person(catalogue: Catalogue, request: CheckRequest) -> Statement:
+    """Return the first statement of a check. Raises InvalidInput."""
     _refuse_duplicates(catalogue, request.orders)
     document = request.document
-    digests = catalogue.vault.digests(document.id_type, document.number)
-    return lookup.ASKED_FIRST, document.id_type, lookup.listed(digests)
+    return lookup.asking(document.id_type, catalogue.vault.digests(document.id_type, document.number))
 
 
-def _steps(
-    catalogue: Catalogue,
-    session: Session,
-    caller: Caller,
-    request: CheckRequest,
-    stamp: uuid.UUID,
-    person: Known | None,
-) -> Steps[dict[str, Any]]:
-    registry = Registry(session, catalogue.registry.under(stamp))
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as the registers read it."""
+
+    asking: Asking
+    registry: Registry
+    resolved: list[tuple[OrderRequest, Order | OrderFault, Item | None]]
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Return the items that could answer one of the orders."""
+        orders = (order for _, order, _ in self.resolved if isinstance(order, Order))
+        return frozenset().union(*(order.answered_by for order in orders))
+
+
+def _asked(
+    catalogue: Catalogue, session: Session, kept: Kept, caller: Caller, request: CheckRequest
+) -> _Asked:
+    registry = Registry(session, kept)
     hospital_id, asker = registry.hospital(caller.hospital_code)
     now = catalogue.clock()
     items = registry.items(catalogue.items, asker.regions, now)
     asking = Asking(session, catalogue, asker, hospital_id, now, request.urgency, items)
+    return _Asked(asking, registry, [(order, *resolve(asking, order)) for order in request.orders])
+
+
+def _answer_and_keep(
+    asked: _Asked,
+    caller: Caller,
+    request: CheckRequest,
+    person: Known | None,
+    found: Rows | None = None,
+) -> Steps[dict[str, Any]]:
+    """Answer; `found` are the rows of the look-up of what the person had done, where they are there already."""
+    asking = asked.asking
     answer, disclosed = may_disclose(person, request.document, request.demographics)
-    given = yield from _answer(asking, registry, request, person if disclosed else None, answer)
+    given = yield from _answer(asked, person if disclosed else None, answer, found)
     yield from check_record.keep(
         caller,
         given,
-        hospital_id=hospital_id,
+        hospital_id=asking.hospital_id,
         person_id=person.id if person else None,
         department=request.department,
-        asked_at=now,
-        expires_at=now + catalogue.limits.decide_within,
-        business_date=local_day(now),
+        asked_at=asking.now,
+        expires_at=asking.now + asking.catalogue.limits.decide_within,
+        business_date=local_day(asking.now),
     )
     return given
 
@@ -205,16 +232,13 @@ def may_disclose(
     return (INCOMPLETE if person.held else COMPLETE), True
 
 
-def _answer(
-    asking: Asking, registry: Registry, request: CheckRequest, person: Known | None, answer: str
-) -> Steps[dict[str, Any]]:
-    resolved = [(order, *resolve(asking, order)) for order in request.orders]
-    orders = [order for _, order, _ in resolved if isinstance(order, Order)]
+def _answer(asked: _Asked, person: Known | None, answer: str, found: Rows | None) -> Steps[dict[str, Any]]:
+    asking, registry = asked.asking, asked.registry
     priors: list[_Prior] = []
-    if person is not None and orders:
-        priors = yield from _priors(asking, registry, person, orders)
+    if person is not None and (wanted := asked.wanted):
+        priors = yield from _priors(asking, registry, person, wanted, found)
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
-    answers = [_answer_order(asking, asked, order, item, priors, prices) for asked, order, item in resolved]
+    answers = [_answer_order(asking, *each, priors, prices) for each in asked.resolved]
     return {
         "check_id": str(uuid.uuid4()),
         "answer": answer,
@@ -229,11 +253,12 @@ def _answer(
 
 
 def _priors(
-    asking: Asking, registry: Registry, person: Known, orders: Iterable[Order]
+    asking: Asking, registry: Registry, person: Known, wanted: frozenset[str], rows: Rows | None = None
 ) -> Steps[list[_Prior]]:
-    """Return every result of the person that could answer one of the orders."""
-    wanted = frozenset().union(*(order.answered_by for order in orders))
-    found = yield from lookup.done_before(person.everybody, wanted)
+    """Return every result of the person for one of the items; `rows` of the look-up, where they are there already."""
+    if rows is None:
+        rows = yield lookup.done_before(person.everybody, wanted)
+    found = lookup.done(person, rows)
     if not found:
         return []
     places = registry.places(done.hospital_id for done, _ in found)
@@ -324,7 +349,8 @@ def as_if_ordered(
     """Return results of a person by id, each judged and described as a check of its own order would; hidden: absent."""
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     described: dict[int, dict[str, Any]] = {}
-    priors = run(asking.session, _priors(asking, registry, person, orders.values())) if orders else []
+    wanted = frozenset().union(*(order.answered_by for order in orders.values()))
+    priors = db.run(asking.session, _priors(asking, registry, person, wanted)) if wanted else []
     for known in priors:
         order = orders.get(known.done.id)
         for candidate in _judged(asking, order, [known]) if order else ():

@@ -28,6 +28,10 @@ class RegistryCache:
     def __init__(self) -> None:
         self._kept = Kept()
 
+    def latest(self) -> Kept:
+        """Return what is kept, under whatever stamp."""
+        return self._kept
+
     def under(self, stamp: uuid.UUID) -> Kept:
         """Return what is kept under this stamp."""
         kept = self._kept

@@ -15,7 +15,7 @@ from catalog.records import ReportStatus, ReportVersion
 from catalog.report_records import LABEL_EN, LABEL_ZH, WITHDRAWN
 from catalog.report_versions import KnownVersion, of_value, standing
 from catalog.rules import HOSPITAL_ZONE
-from catalog.steps import Statement, Steps, run
+from catalog.steps import Statement, Steps
 from catalog.tables_reports import Observation
 
 STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -166,7 +166,7 @@ def standing_versions(session: Session, studies: Iterable[int]) -> list[Kept]:
 
 def attachments_of(session: Session, versions: Collection[int]) -> dict[int, list[Attachment]]:
     """Return the documents of these versions, by version, as they were added."""
-    return run(session, _attachments(versions))
+    return db.run(session, _attachments(versions))
 
 
 def _attachments(versions: Collection[int]) -> Steps[dict[int, list[Attachment]]]:

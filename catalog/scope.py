@@ -5,19 +5,19 @@ A connection whose engine has no scope sets nothing: to the service's role it th
 the owner need none.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
-import psycopg
-from psycopg.adapt import Transformer
+from psycopg import sql
 from psycopg.errors import error_from_result
-from psycopg.pq import Escaping, ExecStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq import ExecStatus
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
+
+from catalog.steps import Statement
 
 if TYPE_CHECKING:
     from catalog.context import Caller, Catalogue
@@ -66,54 +66,32 @@ def steady(engine: Engine) -> Engine:
 def begin(connection: Connection) -> None:
     """Begin a scoped transaction: BEGIN and what the policies ask go in one message, so it costs no round trip."""
     options = connection.get_execution_options()
-    if options.get(_OPTION) is not None or options.get(_STEADY, False):
-        raw: Any = connection.connection.driver_connection
-        _begin(raw.pgconn, _beginning(raw.pgconn, options))
-
-
-def begin_with(
-    raw: psycopg.Connection[Any], options: Mapping[str, Any], statement: bytes, *values: str
-) -> list[tuple[Any, ...]]:
-    """Begin a transaction on a connection with its first statement, in one message; return the rows."""
-    result = _begin(raw.pgconn, beginning_with(raw.pgconn, options, statement, *values))
-    rows = Transformer(raw)
-    rows.set_pgresult(result)
-    return rows.load_rows(0, result.ntuples, tuple)
-
-
-def beginning_with(connection: PGconn, options: Mapping[str, Any], statement: bytes, *values: str) -> bytes:
-    """Return the message that begins a transaction, as the options of an engine say, with its first statement.
-
-    `%b` in the statement stands for each of its values. Each statement of such a transaction keeps one plan for its
-    connection, whatever its values are. Else PostgreSQL plans look-ups by arrays anew each time, as it takes an array
-    it does not know to be long: for those of a check that is two thirds of their work. Only for transactions whose
-    statements have one good plan for all values.
-    """
-    keep_plans = b"; set local plan_cache_mode = force_generic_plan; "
-    return _beginning(connection, options) + keep_plans + statement % _literals(connection, *values)
-
-
-def _beginning(connection: PGconn, options: Mapping[str, Any]) -> bytes:
-    begin = b"begin isolation level repeatable read" if options.get(_STEADY, False) else b"begin"
     scope: Scope | None = options.get(_OPTION)
-    if scope is None:
-        return begin
-    return begin + b"; select act_for(%b, %b)" % _literals(connection, scope.role, scope.hospital_code)
-
-
-def _begin(connection: PGconn, message: bytes) -> PGresult:
-    result = connection.exec_(message)
+    is_steady = options.get(_STEADY, False)
+    if scope is None and not is_steady:
+        return
+    raw: Any = connection.connection.driver_connection
+    statement: sql.Composable = sql.SQL("begin isolation level repeatable read" if is_steady else "begin")
+    if scope is not None:
+        statement += sql.SQL("; select act_for({}, {})").format(scope.role, scope.hospital_code)
+    result = raw.pgconn.exec_(statement.as_bytes(raw))
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise error_from_result(result)
-    return result
 
 
-def _literals(connection: PGconn, *values: str) -> tuple[bytes, ...]:
-    """Return the values as SQL writes them, by libpq: psycopg.sql takes ten times as long. Raises psycopg.DataError."""
-    if any("\0" in value for value in values):
-        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-    escape = Escaping(connection).escape_literal
-    return tuple(escape(value.encode()) for value in values)
+def beginning(engine: Engine) -> list[Statement]:
+    """Return what to say after BEGIN: for whom the engine works, and that each statement has one plan for all values.
+
+    Else PostgreSQL plans look-ups by arrays anew each time, as it takes an array it does not know to be long: for those
+    of a check that is two thirds of their work. Only for transactions whose statements have one good plan.
+    """
+    scope: Scope | None = engine.get_execution_options().get(_OPTION)
+    acting = [] if scope is None else [Statement(_ACT_FOR, {"role": scope.role, "code": scope.hospital_code})]
+    return [*acting, _ONE_PLAN]
+
+
+_ACT_FOR: Final = "select act_for(%(role)s, %(code)s)"
+_ONE_PLAN: Final = Statement("set local plan_cache_mode = force_generic_plan")
 
 
 def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":

@@ -1,13 +1,11 @@
-"""Work as a row of statements, each asked for when it is needed: a thread's connection or an event loop's may run it."""
+"""Work as a row of statements, each asked for when it is needed: a thread's connection or an event loop's may run it.
+
+Those that need nothing of each other may go out together; with the last of a transaction goes its COMMIT.
+"""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString, TypeVar
-
-from sqlalchemy import exc
-from sqlalchemy.orm import Session
-
-from catalog import db
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
@@ -15,26 +13,11 @@ Rows = list[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement as psycopg writes it (`%(name)s`), and its values."""
+    """One statement as psycopg writes it (`%(name)s`), and its values; `ends`: nothing is asked after it."""
 
     text: LiteralString
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    ends: bool = False
 
 
 Steps = Generator[Statement, Rows, T]
-
-
-def run(at: Session | db.Straight, steps: Steps[T]) -> T:
-    """Return what the steps come to in the transaction there; they are told of a statement that fails."""
-    try:
-        statement = next(steps)
-        while True:
-            try:
-                found = db.rows(at, statement.text, statement.values)
-            except exc.DBAPIError as error:
-                statement = steps.throw(error)
-            else:
-                statement = steps.send(found)
-    except StopIteration as done:
-        result: T = done.value
-        return result

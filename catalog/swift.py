@@ -7,7 +7,7 @@ check longer than all its statements take PostgreSQL.
 import asyncio
 import re
 import select
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, Final, LiteralString, TypeVar
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from sqlalchemy import Engine
 
@@ -42,17 +42,23 @@ class Link:
         self._loop.add_reader(self._socket, self._readable)
 
     @property
-    def at_rest(self) -> bool:
-        """Say whether it is good and nothing is under way."""
-        return self._answer is None and self._pg.status == ConnStatus.OK
+    def rests(self) -> bool:
+        """Say whether it is good, and neither a message nor a transaction is under way."""
+        return self.hears and self._pg.transaction_status == TransactionStatus.IDLE
+
+    @property
+    def hears(self) -> bool:
+        """Say whether it is good and no message is under way."""
+        is_good = self._pg.status == ConnStatus.OK and self._pg.pipeline_status == PipelineStatus.OFF
+        return self._answer is None and is_good
 
     def still_rests(self) -> bool:
         """Say whether it is at rest and the server has not ended it: then there is something to read."""
         waiting = select.poll()
         waiting.register(self._socket, select.POLLIN)
-        while self.at_rest and waiting.poll(0):
+        while self.rests and waiting.poll(0):
             self._readable()
-        return self.at_rest
+        return self.rests
 
     def close(self) -> None:
         """End it: the server undoes what was not committed."""
@@ -63,46 +69,34 @@ class Link:
             self._socket = -1
             self._pg.finish()
 
-    async def begin(self, options: Mapping[str, Any], statement: bytes, *values: str) -> Rows:
-        """Begin a transaction as scope.begin_with does."""
-        return self._rows(await self._simple(scope.beginning_with(self._pg, options, statement, *values)))
+    async def batch(self, statements: Sequence[Statement]) -> list[PGresult]:
+        """Send statements in one message and return the result of each. Raises psycopg.Error for the first fault."""
+        prepared = [await self._prepare(each.text) for each in statements]
+        self._pg.enter_pipeline_mode()
+        for (name, wanted), statement in zip(prepared, statements, strict=True):
+            self._pg.send_query_prepared(name, self._written([statement.values[each] for each in wanted]))
+        self._pg.pipeline_sync()
+        results = await self._answered()
+        self._pg.exit_pipeline_mode()
+        return [_good(result) for result in results[:-1]]  # the last says that all of them came
 
-    async def run(self, steps: Steps[T]) -> T:
-        """Return what the steps come to in the transaction; they are told of a statement that fails."""
-        try:
-            statement = next(steps)
-            while True:
-                try:
-                    found = self._rows(await self._execute(statement))
-                except psycopg.Error as error:
-                    statement = steps.throw(db.told(error, statement.text))
-                else:
-                    statement = steps.send(found)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-
-    async def commit(self) -> None:
-        """Commit. Raises psycopg.Error where the transaction was undone instead."""
-        db.refuse_undone(await self._simple(b"commit"))
-
-    async def undo(self) -> None:
-        """Undo the transaction."""
-        await self._simple(b"rollback")
-
-    def _rows(self, result: PGresult) -> Rows:
+    def rows(self, result: PGresult) -> Rows:
+        """Return the rows of a result."""
         if not result.ntuples:
             return []
         loader = Transformer(self._opened)
         loader.set_pgresult(result)
         return loader.load_rows(0, result.ntuples, tuple)
 
-    async def _execute(self, statement: Statement) -> PGresult:
-        name, wanted = await self._prepare(statement.text)
-        values = [statement.values[each] for each in wanted]
-        written = Transformer(self._opened).dump_sequence(values, [PyFormat.TEXT] * len(values))
-        self._pg.send_query_prepared(name, written)
-        return await self._answered()
+    async def undo(self) -> None:
+        """Undo the transaction."""
+        self._pg.send_query(b"rollback")
+        _good((await self._answered())[-1])
+
+    def _written(self, values: Sequence[Any]) -> Sequence[Any]:
+        return (
+            Transformer(self._opened).dump_sequence(values, [PyFormat.TEXT] * len(values)) if values else ()
+        )
 
     async def _prepare(self, text: LiteralString) -> tuple[bytes, list[str]]:
         if text not in self._prepared:
@@ -110,26 +104,19 @@ class Link:
             numbered = _VALUE.sub(lambda v: f"${names.index(v[1]) + 1}" if v[1] else "%", text)
             name = f"s{len(self._prepared)}".encode()
             self._pg.send_prepare(name, numbered.encode())
-            await self._answered()
+            _good((await self._answered())[-1])
             self._prepared[text] = name, names
         return self._prepared[text]
 
-    async def _simple(self, message: bytes) -> PGresult:
-        self._pg.send_query(message)
-        return await self._answered()
-
-    async def _answered(self) -> PGresult:
-        """Return the last result of what was sent. Raises psycopg.Error for the first that is a fault."""
+    async def _answered(self) -> list[PGresult]:
+        """Return every result of what was sent."""
         self._results = []
         self._answer = self._loop.create_future()  # stays where this wait is given up: then it is not at rest
         while self._pg.flush():
             await self._writable()
         results = await self._answer
         self._answer = None
-        for result in results:
-            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                raise error_from_result(result)
-        return results[-1]
+        return results
 
     async def _writable(self) -> None:
         free = self._loop.create_future()
@@ -142,21 +129,84 @@ class Link:
     def _readable(self) -> None:
         try:
             self._pg.consume_input()
-            while not self._pg.is_busy():
-                result = self._pg.get_result()
-                if result is None:
-                    self._tell(self._results)
-                    return
-                self._results.append(result)
+            if self._is_whole() and self._answer is not None and not self._answer.done():
+                self._answer.set_result(self._results)
+            elif self._pg.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
         except psycopg.Error as error:
             answer = self._answer
             self.close()
             if answer is not None and not answer.done():
                 answer.set_exception(error)
 
-    def _tell(self, results: Sequence[PGresult]) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(list(results))
+    def _is_whole(self) -> bool:
+        """Take the results that have come; say whether they are all. In a pipeline none stands between two statements'."""
+        before: PGresult | None = self._results[-1] if self._results else None
+        while not self._pg.is_busy():
+            result = self._pg.get_result()
+            if result is None and (before is None or self._pg.pipeline_status == PipelineStatus.OFF):
+                return self._pg.pipeline_status == PipelineStatus.OFF
+            if result is not None:
+                self._results.append(result)
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    return True
+            before = result
+        return False
+
+
+def _good(result: PGresult) -> PGresult:
+    if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        raise error_from_result(result)
+    return result
+
+
+class Transaction:
+    """A transaction on a connection; `found` are the rows of the statements that it began with."""
+
+    def __init__(self, link: Link, found: list[Rows]) -> None:
+        self._link = link
+        self.found: Final = found
+        self.is_committed = False
+
+    async def run(self, steps: Steps[T], *, before_commit: Callable[[], None] = lambda: None) -> T:
+        """Return what the steps come to; they are told of a statement that fails.
+
+        With one that ends them goes COMMIT; `before_commit` may raise what stands against it.
+        """
+        try:
+            statement = next(steps)
+            while True:
+                try:
+                    found = await self._execute(statement, before_commit)
+                except psycopg.Error as error:
+                    statement = steps.throw(db.told(error, statement.text))
+                else:
+                    statement = steps.send(found)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def commit(self) -> None:
+        """Commit, unless that is done. Raises psycopg.Error where the transaction was undone instead."""
+        if not self.is_committed:
+            self._committed(*await self._link.batch([_COMMIT]))
+
+    async def _execute(self, statement: Statement, before_commit: Callable[[], None]) -> Rows:
+        if not statement.ends:
+            (result,) = await self._link.batch([statement])
+        else:
+            before_commit()
+            result, done = await self._link.batch([statement, _COMMIT])
+            self._committed(done)
+        return self._link.rows(result)
+
+    def _committed(self, result: PGresult) -> None:
+        db.refuse_undone(result)
+        self.is_committed = True
+
+
+_BEGIN: Final = Statement("begin")
+_COMMIT: Final = Statement("commit")
 
 
 @dataclass(slots=True)
@@ -191,18 +241,18 @@ class Swift:
         self._loops: dict[asyncio.AbstractEventLoop, _Resting] = {}
 
     @asynccontextmanager
-    async def straight(
-        self, engine: Engine, statement: LiteralString, *values: str
-    ) -> AsyncIterator[tuple[Link, Rows]]:
-        """Yield a transaction with the rows of its first statement, as db.straight does for a thread.
+    async def straight(self, engine: Engine, *statements: Statement) -> AsyncIterator[Transaction]:
+        """Yield a transaction that begins with these statements, all in one message.
 
-        `engine` says for whom it works (catalog.scope).
+        As db.straight does for a thread: for whom the engine works, committed at the end. Raises what that does.
         """
         with db.faults_told():
             async with self._link() as link:
-                options = engine.get_execution_options()
-                yield link, await link.begin(options, statement.encode(), *values)
-                await link.commit()
+                results = await link.batch([_BEGIN, *scope.beginning(engine), *statements])
+                found = [link.rows(result) for result in results[-len(statements) :]] if statements else []
+                transaction = Transaction(link, found)
+                yield transaction
+                await transaction.commit()
 
     def close(self) -> None:
         """End what is at rest."""
@@ -217,11 +267,11 @@ class Swift:
             try:
                 yield link
             except Exception:
-                if link.at_rest:
+                if link.hears:
                     await link.undo()
                 raise
             finally:
-                if link.at_rest:
+                if link.rests:
                     here.links.append(link)
                 else:
                     link.close()

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from catalog import recognition, scope
 from catalog.context import Caller, Catalogue
-from catalog.db import open_engine, rows, transaction
+from catalog.db import open_engine, rows, run, transaction
 from catalog.embedded import Services
 from catalog.errors import DatabaseDown, InvalidInput, NotFound
 from catalog.identity import Demographics, Document
@@ -21,12 +21,13 @@ from catalog.orders import OrderRequest
 from catalog.recognition import CheckRequest
 from catalog.registry_view import NotKept
 from catalog.scope import Scope
-from catalog.steps import Rows, Statement, Steps, run
+from catalog.steps import Rows, Statement, Steps
 from catalog.swift import Swift
 from tests.city import City, id_number, serving
 
 T = TypeVar("T")
-FIRST: LiteralString = "select 1"
+FIRST = Statement("select 1")
+PID = Statement("select pg_backend_pid()")
 
 
 @pytest.fixture
@@ -75,16 +76,17 @@ def test_what_is_written_stands_when_the_work_is_done_and_nothing_of_it_where_it
         raise NotFound("没有", "none")
 
     async def use(swift: Swift) -> None:
-        async with swift.straight(engine, FIRST) as (link, found):
-            assert found == [(1,)]
-            await link.run(writing(1))
+        async with swift.straight(engine, FIRST, PID) as at:
+            (one,), pid = at.found
+            assert one == (1,)
+            await at.run(writing(1))
         assert noted(engine) == [1]
         with pytest.raises(NotFound):
-            async with swift.straight(engine, FIRST) as (link, _):
-                await link.run(refusing())
-        async with swift.straight(engine, FIRST) as (again, _):
-            assert again is link  # it rested meanwhile
-            await again.run(writing(3))
+            async with swift.straight(engine) as at:
+                await at.run(refusing())
+        async with swift.straight(engine, PID) as at:
+            assert at.found == [pid]  # the same connection, which rested meanwhile
+            await at.run(writing(3))
 
     with_swift(engine, use)
     assert noted(engine) == [1, 3]
@@ -101,10 +103,10 @@ def test_steps_are_told_of_a_statement_that_fails_and_after_it_nothing_can_stand
 
     async def use(swift: Swift) -> None:
         with pytest.raises(psycopg.Error):
-            async with swift.straight(engine, FIRST) as (link, _):
-                assert await link.run(twice()) == "UniqueViolation"
-        async with swift.straight(engine, FIRST) as (link, _):
-            await link.run(writing(2))
+            async with swift.straight(engine) as at:
+                assert await at.run(twice()) == "UniqueViolation"
+        async with swift.straight(engine) as at:
+            await at.run(writing(2))
 
     with_swift(engine, use)
     assert noted(engine) == [2]
@@ -130,9 +132,10 @@ def test_values_arrive_as_a_thread_would_send_them(engine: Engine) -> None:
     )
 
     async def use(swift: Swift) -> Rows:
-        async with swift.straight(engine, "select %b, %b", said, "") as (link, first):
-            assert first == [(said, "")]
-            return await link.run(asking(statement, values))
+        first = Statement("select %(a)s::text, %(b)s::text", {"a": said, "b": ""})
+        async with swift.straight(engine, first) as at:
+            assert at.found == [[(said, "")]]
+            return await at.run(asking(statement, values))
 
     by_loop = with_swift(engine, use)
     with transaction(engine) as session:
@@ -143,12 +146,12 @@ def test_values_arrive_as_a_thread_would_send_them(engine: Engine) -> None:
 def test_a_nul_is_refused_and_nothing_is_cut_off_at_it(engine: Engine) -> None:
     async def use(swift: Swift) -> None:
         with pytest.raises(InvalidInput) as refused:
-            async with swift.straight(engine, "select %b", "a\0b"):
+            async with swift.straight(engine, Statement("select %(a)s::text", {"a": "a\0b"})):
                 pass
         assert refused.value.code == "not_storable"
         with pytest.raises(InvalidInput):
-            async with swift.straight(engine, FIRST) as (link, _):
-                await link.run(writing(1, "a\0b"))
+            async with swift.straight(engine) as at:
+                await at.run(writing(1, "a\0b"))
 
     with_swift(engine, use)
     assert noted(engine) == []
@@ -158,8 +161,8 @@ def test_more_than_a_socket_takes_at_once_goes_through_both_ways(engine: Engine)
     said = "渝" * 5_000_000
 
     async def use(swift: Swift) -> Rows:
-        async with swift.straight(engine, FIRST) as (link, _):
-            return await link.run(asking("select %(a)s::text", {"a": said}))
+        async with swift.straight(engine) as at:
+            return await at.run(asking("select %(a)s::text", {"a": said}))
 
     assert with_swift(engine, use) == [(said,)]
 
@@ -167,8 +170,8 @@ def test_more_than_a_socket_takes_at_once_goes_through_both_ways(engine: Engine)
 def test_a_connection_that_the_server_ended_is_replaced(engine: Engine) -> None:
     async def use(swift: Swift) -> None:
         for _ in range(2):
-            async with swift.straight(engine, "select pg_backend_pid()") as (_, ((pid,),)):
-                pass
+            async with swift.straight(engine, PID) as at:
+                (((pid,),),) = at.found
             with transaction(engine) as session:
                 ended: LiteralString = "select pg_terminate_backend(%(pid)s, 5000)"
                 assert rows(session, ended, {"pid": pid}) == [(True,)]
@@ -183,10 +186,10 @@ def test_a_connection_lost_at_work_is_the_database_down_and_nothing_stands(engin
 
     async def use(swift: Swift) -> None:
         with pytest.raises(DatabaseDown):
-            async with swift.straight(engine, FIRST) as (link, _):
-                await link.run(lost())
-        async with swift.straight(engine, FIRST) as (link, _):
-            await link.run(writing(2))
+            async with swift.straight(engine) as at:
+                await at.run(lost())
+        async with swift.straight(engine) as at:
+            await at.run(writing(2))
 
     with_swift(engine, use)
     assert noted(engine) == [2]
@@ -199,24 +202,38 @@ def test_who_gives_up_waiting_leaves_nothing_behind_and_nobody_gets_his_answer(e
 
     async def use(swift: Swift) -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5), swift.straight(engine, FIRST) as (link, _):
-                await link.run(slow())
-        async with swift.straight(engine, FIRST) as (link, found):
-            assert found == [(1,)]
-            assert await link.run(asking("select 'mine'", {})) == [("mine",)]
+            async with asyncio.timeout(0.5), swift.straight(engine) as at:
+                await at.run(slow())
+        async with swift.straight(engine, FIRST) as at:
+            assert at.found == [[(1,)]]
+            assert await at.run(asking("select 'mine'", {})) == [("mine",)]
 
     with_swift(engine, use, size=1)
     assert noted(engine) == []
 
 
+def test_who_gives_up_between_two_statements_leaves_no_transaction_to_the_next(engine: Engine) -> None:
+    async def given_up(swift: Swift) -> None:
+        async with asyncio.timeout(0.2), swift.straight(engine) as at:
+            await at.run(writing(1))
+            await asyncio.Event().wait()
+
+    async def use(swift: Swift) -> None:
+        with pytest.raises(TimeoutError):
+            await given_up(swift)
+        async with swift.straight(engine) as at:
+            await at.run(writing(2))
+
+    with_swift(engine, use, size=1)
+    assert noted(engine) == [2]
+
+
 def test_no_more_connections_are_made_than_allowed_and_whoever_waits_gets_his_turn(engine: Engine) -> None:
     async def use(swift: Swift) -> set[int]:
         async def one() -> int:
-            async with swift.straight(engine, "select pg_backend_pid() from pg_sleep(0.01)") as (
-                _,
-                ((pid,),),
-            ):
-                return int(pid)
+            slow = Statement("select pg_backend_pid() from pg_sleep(0.01)")
+            async with swift.straight(engine, slow) as at:
+                return int(at.found[0][0][0])
 
         return set(await asyncio.gather(*(one() for _ in range(12))))
 
@@ -227,8 +244,8 @@ def test_another_loop_gets_connections_of_its_own(engine: Engine) -> None:
     swift = Swift(engine, 2)
 
     async def use() -> int:
-        async with swift.straight(engine, "select pg_backend_pid()") as (_, ((pid,),)):
-            return int(pid)
+        async with swift.straight(engine, PID) as at:
+            return int(at.found[0][0][0])
 
     assert asyncio.run(use()) != asyncio.run(use())
     swift.close()
@@ -239,7 +256,7 @@ def test_a_server_that_cannot_be_reached_is_the_database_down() -> None:
 
     async def use(swift: Swift) -> None:
         with pytest.raises(DatabaseDown):
-            async with swift.straight(nowhere, FIRST):
+            async with swift.straight(nowhere):
                 pass
 
     with_swift(nowhere, use)
@@ -253,6 +270,30 @@ def asked(person: int = 2) -> CheckRequest:
 def ask(catalogue: Catalogue, swift: Swift, doctor: Caller, person: int = 2) -> Awaitable[dict[str, Any]]:
     acting = scope.acting_as(catalogue, Scope.of(doctor))
     return recognition.check_swiftly(acting, swift, doctor, asked(person), still_wanted=lambda: True)
+
+
+def test_what_ends_the_steps_is_committed_with_them_unless_something_stands_against_it(
+    engine: Engine,
+) -> None:
+    def ending(number: int) -> Steps[None]:
+        yield Statement("insert into note values (%(number)s, '')", {"number": number}, ends=True)
+
+    def refuse() -> None:
+        raise NotFound("没有", "none")
+
+    async def use(swift: Swift) -> None:
+        async with swift.straight(engine) as at:
+            await at.run(ending(1))
+            assert noted(engine) == [1]
+        with pytest.raises(NotFound):
+            async with swift.straight(engine) as at:
+                await at.run(ending(2), before_commit=refuse)
+        with pytest.raises(DBAPIError):
+            async with swift.straight(engine) as at:
+                await at.run(ending(1))
+
+    with_swift(engine, use)
+    assert noted(engine) == [1]
 
 
 def test_a_check_by_the_loop_answers_and_keeps_what_one_by_a_thread_does(
