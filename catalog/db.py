@@ -75,8 +75,8 @@ def straight(engine: Engine) -> Iterator[Straight]:
         pooled = engine.raw_connection()
         raw: Straight = pooled.driver_connection  # type: ignore[assignment]
         try:
-            for statement in scope.beginning(engine):
-                raw.execute(statement.text, statement.values)
+            beginning = scope.beginning(engine)
+            raw.execute(beginning.text, beginning.values)
             yield raw
             refuse_undone(raw.pgconn.exec_(b"commit"))
         except BaseException:

@@ -388,6 +388,8 @@ def conflicts(known: Demographics, given: Demographics, document: Document | Non
     person of an adult's document. Beside that, what is missing contradicts nothing, nor does a sex that is unknown or other, nor any spelling in letters: only another name in
     characters does (a traditional character is another character, and a human decides).
     """
+    if given == Demographics():
+        return ()
     digits = document_facts(document) if document else Demographics()
     found = []
     if given.name and _is_other_name(known.name, given.name):

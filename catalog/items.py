@@ -107,9 +107,15 @@ class ItemList:
     source: str
     items: tuple[Item, ...]
     _by_code: Mapping[str, Item] = field(init=False, repr=False, compare=False)
+    _covering: dict[str, frozenset[str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_code", {item.code: item for item in self.items})
+        covering = {item.code: {item.code} for item in self.items}
+        for item in self.items:
+            for code in item.covers:
+                covering.setdefault(code, set()).add(item.code)
+        object.__setattr__(self, "_covering", {code: frozenset(by) for code, by in covering.items()})
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self.items)
@@ -126,8 +132,7 @@ class ItemList:
 
         Explicit pairs only: covering is not carried on from pair to pair.
         """
-        covering = {item.code for item in self.items if ordered_code in item.covers}
-        return frozenset(covering | ({ordered_code} & self._by_code.keys()))
+        return self._covering.get(ordered_code, frozenset())
 
     @property
     def groups(self) -> frozenset[str]:

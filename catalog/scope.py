@@ -79,19 +79,21 @@ def begin(connection: Connection) -> None:
         raise error_from_result(result)
 
 
-def beginning(engine: Engine) -> list[Statement]:
+def beginning(engine: Engine) -> Statement:
     """Return what to say after BEGIN: for whom the engine works, and that each statement has one plan for all values.
 
     Else PostgreSQL plans look-ups by arrays anew each time, as it takes an array it does not know to be long: for those
     of a check that is two thirds of their work. Only for transactions whose statements have one good plan.
     """
     scope: Scope | None = engine.get_execution_options().get(_OPTION)
-    acting = [] if scope is None else [Statement(_ACT_FOR, {"role": scope.role, "code": scope.hospital_code})]
-    return [*acting, _ONE_PLAN]
+    if scope is None:
+        return Statement(f"select {_ONE_PLAN}")
+    return Statement(
+        f"select act_for(%(role)s, %(code)s), {_ONE_PLAN}", {"role": scope.role, "code": scope.hospital_code}
+    )
 
 
-_ACT_FOR: Final = "select act_for(%(role)s, %(code)s)"
-_ONE_PLAN: Final = Statement("set local plan_cache_mode = force_generic_plan")
+_ONE_PLAN: Final = "set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
 def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":

@@ -33,6 +33,7 @@ class Link:
     def __init__(self, opened: psycopg.AsyncConnection[Any]) -> None:
         self._opened = opened  # closes the socket when it goes
         self._pg = opened.pgconn
+        self._writer, self._reader = Transformer(opened), Transformer(opened)
         self._pg.nonblocking = 1
         self._socket = self._pg.socket
         self._loop = asyncio.get_running_loop()
@@ -84,9 +85,8 @@ class Link:
         """Return the rows of a result."""
         if not result.ntuples:
             return []
-        loader = Transformer(self._opened)
-        loader.set_pgresult(result)
-        return loader.load_rows(0, result.ntuples, tuple)
+        self._reader.set_pgresult(result)
+        return self._reader.load_rows(0, result.ntuples, tuple)
 
     async def undo(self) -> None:
         """Undo the transaction."""
@@ -248,7 +248,7 @@ class Swift:
         """
         with db.faults_told():
             async with self._link() as link:
-                results = await link.batch([_BEGIN, *scope.beginning(engine), *statements])
+                results = await link.batch([_BEGIN, scope.beginning(engine), *statements])
                 found = [link.rows(result) for result in results[-len(statements) :]] if statements else []
                 transaction = Transaction(link, found)
                 yield transaction

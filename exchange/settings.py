@@ -27,7 +27,7 @@ class ExchangeSettings(BaseSettings):
     issuers: tuple[IssuerRule, ...] = ()
     issuers_file: Path | None = None
     check_seconds: float = Field(default=1.5, gt=0, le=30)
-    check_connections: int = Field(default=8, ge=1, le=256)
+    check_connections: int = Field(default=16, ge=1, le=256)
     check_threads: int = Field(default=8, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
     fhir_body_limit_bytes: int = Field(default=32 << 20, ge=1024)
