@@ -41,7 +41,7 @@ _STRAY_SECONDS: Final = 10.0
 CONFIGURATION: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "shared_buffers": "128MB",
+    "shared_buffers": "512MB",
     "max_connections": "100",
     "fsync": "on",
     "synchronous_commit": "on",
