@@ -55,11 +55,13 @@ class Link:
 
     def still_rests(self) -> bool:
         """Say whether it is at rest and the server has not ended it: then there is something to read."""
-        waiting = select.poll()
-        waiting.register(self._socket, select.POLLIN)
-        while self.rests and waiting.poll(0):
+        while self.rests:
+            waiting = select.poll()
+            waiting.register(self._socket, select.POLLIN)
+            if not waiting.poll(0):
+                return True
             self._readable()
-        return self.rests
+        return False
 
     def close(self) -> None:
         """End it: the server undoes what was not committed."""
@@ -94,9 +96,7 @@ class Link:
         _good((await self._answered())[-1])
 
     def _written(self, values: Sequence[Any]) -> Sequence[Any]:
-        return (
-            Transformer(self._opened).dump_sequence(values, [PyFormat.TEXT] * len(values)) if values else ()
-        )
+        return self._writer.dump_sequence(values, [PyFormat.TEXT] * len(values)) if values else ()
 
     async def _prepare(self, text: LiteralString) -> tuple[bytes, list[str]]:
         if text not in self._prepared:

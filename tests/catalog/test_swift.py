@@ -167,14 +167,22 @@ def test_more_than_a_socket_takes_at_once_goes_through_both_ways(engine: Engine)
     assert with_swift(engine, use) == [(said,)]
 
 
-def test_a_connection_that_the_server_ended_is_replaced(engine: Engine) -> None:
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_a_connection_that_the_server_ended_is_replaced(engine: Engine, is_heard: bool) -> None:
+    """Whether or not the loop has heard of it before the next one asks."""
+
+    def end(pid: int) -> None:
+        with transaction(engine) as session:
+            assert rows(session, "select pg_terminate_backend(%(pid)s, 5000)", {"pid": pid}) == [(True,)]
+
     async def use(swift: Swift) -> None:
-        for _ in range(2):
+        for _ in range(3):
             async with swift.straight(engine, PID) as at:
                 (((pid,),),) = at.found
-            with transaction(engine) as session:
-                ended: LiteralString = "select pg_terminate_backend(%(pid)s, 5000)"
-                assert rows(session, ended, {"pid": pid}) == [(True,)]
+            if is_heard:
+                await asyncio.to_thread(end, pid)
+            else:
+                end(pid)
 
     with_swift(engine, use)
 

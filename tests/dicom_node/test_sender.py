@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from catalog.embedded_child import free_ports
 from catalog.errors import InvalidInput, NotAllowed, Unavailable
 from dicom_node.part10 import encode_file_meta, read_file_meta
 from dicom_node.sender import Requestor, SendSummary, send_folder
@@ -116,8 +117,7 @@ def test_storescp_takes_what_we_send(tmp_path: Path, require_tool: Callable[[str
     folder = tmp_path / "in"
     folder.mkdir()
     path = DATA / "CT_small.dcm"
-    with RunningNode(tmp_path / "n") as spare:
-        port = spare.port
+    (port,) = free_ports(1)
     process = subprocess.Popen([storescp, "+B", "-od", str(folder), str(port)])
     try:
         wait_until(lambda: _sent(path, port))

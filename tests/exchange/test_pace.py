@@ -281,7 +281,7 @@ def test_requests_cut_at_random_leave_no_connection_of_the_pool_behind(service: 
             list(clients.map(cut, range(5_000)))
         wait_until(lambda: http.connections == 0, 60)
         wait_until(lambda: pool.checkedout() == 0, 60)
-        assert sessions_at_work(service.city.catalogue.engine) == 0
+        wait_until(lambda: sessions_at_work(service.city.catalogue.engine) == 0, 60)
         with socket.create_connection(("127.0.0.1", http.port), 20) as sock, sock.makefile("rb") as file:
             sock.sendall(request)
             assert answer(file)[0] == 200
