@@ -16,8 +16,9 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -103,19 +104,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.benchmark
 @pytest.mark.alone
 def test_a_check_answers_in_time_at_any_size_and_beside_orthanc(folder: Path) -> None:
-    rows, ones, best = [], {}, 0.0
-    with Embedded(folder / "services", own=True) as servers:
+    rows = []
+    with Embedded(folder / "services", own=True) as servers, ExitStack() as serving:
         servers.wait_s3()
-        for size in SIZES:
-            with _served(servers, folder / str(size), size) as served:
-                _assert_correct(served)
-                found = _measured(served)
-                cds = _cds_under_load(served)
-            ones[size], best = found["check", 1], max(best, found["check", 16].per_second)
-            rows += [*_rows(size, found, served.seed), _cds_row(size, cds)]
-    rows.append(_beside_orthanc(folder, best))
+        served = {size: serving.enter_context(_served(servers, folder / str(size), size)) for size in SIZES}
+        for each in served.values():
+            _assert_correct(each)
+        found = _measured(served)
+        for size, each in served.items():
+            rows += [*_rows(size, found[size], each.seed), _cds_row(size, _cds_under_load(each))]
+    rows.append(_beside_orthanc(folder, max(loads["check", 16].per_second for loads in found.values())))
     if len(SIZES) > 1:
-        growth = ones[SIZES[-1]].percentile(0.5) / ones[SIZES[0]].percentile(0.5)
+        larger, smaller = (found[size]["check", 1].percentile(0.5) for size in (SIZES[-1], SIZES[0]))
+        growth = larger / smaller
         what = f"check, p50 with {SIZES[-1]:,} results against {SIZES[0]:,}"
         rows.append({"what": what, "ratio": round(growth, 2), "limit": LARGER_IS_AT_MOST, "at_most": True})
     table.show(rows)
@@ -219,20 +220,24 @@ def _kept(database_url: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _measured(served: Served) -> dict[tuple[str, int], Load]:
-    trivial = trivial_messages(served.key, TRIVIAL)
-    _load(served.port, messages(served.asked, served.key, "-warm"), 4)
-    before = _kept(served.database_url)
-    found: dict[tuple[str, int], Load] = {}
-    for clients in (1, 16):
-        slices: dict[str, list[Load]] = {"trivial": [], "check": []}
-        for turn in range(SLICES):  # in turns, so that what else the machine does befalls both
-            checks = messages(served.asked, served.key, f"-{clients}-{turn}")
-            slices["trivial"].append(_load(served.port, trivial, clients, SECONDS / SLICES))
-            slices["check"].append(_load(served.port, checks, clients, SECONDS / SLICES))
-        found |= {(kind, clients): _together(loads) for kind, loads in slices.items()}
-    answered = sum(len(found["check", clients].milliseconds) for clients in (1, 16))
-    assert _kept(served.database_url) == tuple(count + answered for count in before)
+def _measured(served: dict[int, Served]) -> dict[int, dict[tuple[str, int], Load]]:
+    """Return what was seen at each size, all in turns, so that what else the machine does befalls each."""
+    for each in served.values():
+        _load(each.port, messages(each.asked, each.key, "-warm"), 4)
+    before = {size: _kept(each.database_url) for size, each in served.items()}
+    slices: dict[int, dict[tuple[str, int], list[Load]]] = {size: {} for size in served}
+    for clients, turn, (size, each) in product((1, 16), range(SLICES), served.items()):
+        asked = {
+            "trivial": trivial_messages(each.key, TRIVIAL),
+            "check": messages(each.asked, each.key, f"-{clients}-{turn}"),
+        }
+        for kind, requests in asked.items():
+            load = _load(each.port, requests, clients, SECONDS / SLICES)
+            slices[size].setdefault((kind, clients), []).append(load)
+    found = {size: {key: _together(loads) for key, loads in seen.items()} for size, seen in slices.items()}
+    for size, each in served.items():
+        answered = sum(len(found[size]["check", clients].milliseconds) for clients in (1, 16))
+        assert _kept(each.database_url) == tuple(count + answered for count in before[size])
     return found
 
 
