@@ -74,10 +74,13 @@ class Link:
 
     async def batch(self, statements: Sequence[Statement]) -> list[PGresult]:
         """Send statements in one message and return the result of each. Raises psycopg.Error for the first fault."""
-        prepared = [await self._prepare(each.text) for each in statements]
+        messages = []  # whole before the first is sent: a value that cannot be written costs no connection
+        for statement in statements:
+            name, wanted = await self._prepare(statement.text)
+            messages.append((name, self._written([statement.values[each] for each in wanted])))
         self._pg.enter_pipeline_mode()
-        for (name, wanted), statement in zip(prepared, statements, strict=True):
-            self._pg.send_query_prepared(name, self._written([statement.values[each] for each in wanted]))
+        for name, values in messages:
+            self._pg.send_query_prepared(name, values)
         self._pg.pipeline_sync()
         results = await self._answered()
         self._pg.exit_pipeline_mode()
