@@ -20,7 +20,7 @@ _ASKED_ABOUT: Final = "select * from asked_about(%(id_type)s, cast(%(digests)s a
 _DONE: Final = """
     select person_id, id, study_id, hospital_id, item_code, laterality, body_part, exam_time, status, uid, description,
            patient_name, modalities, series_count, instance_count, images_complete, settles_at, quality_flagged,
-           count_short, uid_conflict, withdrawn, report_id, report_study_id, standing_number, version_count,
+           count_short, uid_conflict, withdrawn, report_id, standing_number, version_count,
            version_id, version_status, reported_at, digest, received_at, title, conclusion, attachment_count, name,
            local_codes, loinc_codes, value, unit, reference_range, method, flag, value_status, observed_at
     from opened_result

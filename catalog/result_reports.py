@@ -29,7 +29,7 @@ STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "cancelled": ("已取消", "cancelled"),
     "entered-in-error": ("录入错误,已作废", "entered in error"),
 }
-_VERSION: Final = """report.id, report.study_id, report.standing_number, report.version_count, version.id,
+_VERSION: Final = """report.id, report.standing_number, report.version_count, version.id,
            version.status, version.reported_at, version.digest, version.received_at, version.title,
            version.conclusion, version.attachment_count"""
 # A report whose person is in doubt, or another than the study's, is none of the study's.
@@ -43,7 +43,7 @@ _OF_STUDIES: Final = f"""
     where report.study_id = any(%(studies)s::bigint[])
       and (report.identity = 'unlinked' or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))
 """  # noqa: S608 (of constants)
-_OF_VERSION: Final = 12  # columns
+_OF_VERSION: Final = 11  # columns
 _WITHDRAWALS: Final = f"""
     select {_VERSION}
     from report join report_version version on version.report_id = report.id
@@ -78,7 +78,6 @@ class Kept:
     """One kept version with what is said of its report; `standing_number` is of the version that stands."""
 
     report_id: int
-    study_id: int | None
     standing_number: int
     version_count: int
     version: KnownVersion
@@ -177,7 +176,6 @@ def _attachments(versions: Collection[int]) -> Steps[dict[int, list[Attachment]]
 
 def _kept(  # one parameter for each column of _VERSION
     report_id: int,
-    study_id: int | None,
     standing_number: int,
     version_count: int,
     version_id: int,
@@ -187,7 +185,7 @@ def _kept(  # one parameter for each column of _VERSION
     *said: Any,
 ) -> Kept:
     version = KnownVersion(ReportStatus(status), reported_at, version_id, digest)
-    return Kept(report_id, study_id, standing_number, version_count, version, *said)
+    return Kept(report_id, standing_number, version_count, version, *said)
 
 
 def _silent_withdrawals(last: Said) -> Steps[list[Said]]:

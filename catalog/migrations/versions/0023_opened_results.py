@@ -21,7 +21,7 @@ def downgrade() -> None:
     op.execute("drop function sees_all()")
 
 
-_VERSION = """report.id as report_id, report.study_id as report_study_id, report.standing_number,
+_VERSION = """report.id as report_id, report.standing_number,
            report.version_count, version.id as version_id, version.status as version_status, version.reported_at,
            version.digest, version.received_at, version.title, version.conclusion, version.attachment_count"""
 # Whom no policy binds: the owner, and workers by a policy of their own.
