@@ -1,7 +1,7 @@
 """A check as it is kept, in one statement.
 
-The answer as given, each order at its first check, the reminders it makes, what its hospital may see because of it,
-and the audit record of all that.
+The answer as given, each order at its first check, the reminders it makes, the reports its hospital may see because
+of it, and the audit record of all that.
 """
 
 import uuid
@@ -21,14 +21,10 @@ from catalog.steps import Statement, Steps
 # counts it. Rows that several checks may write at once are taken in one order, so that none waits for another.
 _KEEP: Final = f"""
     with audited as ({audit.INSERT}), kept as (
-        insert into order_check (id, hospital_id, person_id, department, urgency, answer, caller, given, asked_at,
-                                 expires_at)
+        insert into order_check (id, hospital_id, person_id, department, urgency, answer, caller, disclosed, given,
+                                 asked_at, expires_at)
         values (%(id)s, %(hospital_id)s, %(person_id)s, %(department)s, %(urgency)s, %(answer)s, %(caller)s,
-                %(given)s::jsonb, %(asked_at)s, %(expires_at)s)
-    ), granted as (
-        insert into access_grant (subject, hospital_id, person_id, basis, reason, granted_at, expires_at)
-        select %(caller)s, %(hospital_id)s, %(person_id)s::bigint, 'check', '', %(asked_at)s, %(expires_at)s
-        where %(found)s
+                %(disclosed)s, %(given)s::jsonb, %(asked_at)s, %(expires_at)s)
     ), shown as (
         insert into report_shown (hospital_id, person_id, report_id)
         select %(hospital_id)s, %(person_id)s::bigint, unnest(%(reports)s::bigint[]) on conflict do nothing
@@ -65,7 +61,7 @@ def keep(
 ) -> Steps[None]:
     """Keep an answer as given, and audit it, at the end of a transaction; of somebody who is not known no order is counted.
 
-    Until it expires the asking hospital may see whom it was shown (catalog.grants), and the reports it was shown.
+    `disclosed`: until it expires the asking hospital may see whom it was shown (catalog.grants).
     Raises AuditDown where the audit cannot be written: then nothing is kept, and nothing may be disclosed.
     """
     orders = [] if person_id is None else list(_orders(given["orders"]))
@@ -86,7 +82,7 @@ def keep(
         "given": orjson.dumps(given).decode(),
         "asked_at": asked_at,
         "expires_at": expires_at,
-        "found": given["patient"] is not None,
+        "disclosed": given["patient"] is not None,
         "reports": _reports(shown),
         "business_date": business_date,
         "orders": orjson.dumps(orders).decode(),

@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from catalog import groups, visibility
 from catalog.context import Caller
-from catalog.tables import Hospital, Person
+from catalog.tables import Hospital, OrderCheck, Person
 from catalog.tables_access import AccessGrant
 
-Basis = Literal["check", "purpose", "break_glass"]
+Granted = Literal["purpose", "break_glass"]
+Basis = Literal["check"] | Granted
 CHECK: Final[Basis] = "check"
-OWN: Final[tuple[Basis, ...]] = ("purpose", "break_glass")  # for the subject alone, not for his hospital
+OWN: Final[tuple[Granted, ...]] = ("purpose", "break_glass")  # for the subject alone, not for his hospital
 EVERY: Final[tuple[Basis, ...]] = (CHECK, *OWN)
 
 
@@ -23,7 +24,7 @@ def grant(
     caller: Caller,
     hospital_id: int,
     person_id: int,
-    basis: Basis,
+    basis: Granted,
     now: datetime,
     lasting: timedelta,
     *,
@@ -63,8 +64,15 @@ def seen_by(
     caller: Caller, person_id: Any, now: datetime, bases: Collection[Basis] = EVERY
 ) -> ColumnElement[bool]:
     """Say the same within a query; `person_id` is a column, it may be empty."""
-    own = and_(AccessGrant.basis.in_(OWN), AccessGrant.subject == caller.subject)
-    granted = (
+    granted = [_by_grant(caller, person_id, now, bases)]
+    if CHECK in bases:
+        granted.append(_by_check(caller, person_id, now))
+    return or_(*granted) & ~visibility.opted_out(person_id)
+
+
+def _by_grant(caller: Caller, person_id: Any, now: datetime, bases: Collection[Basis]) -> ColumnElement[bool]:
+    """Say whether this subject has a grant of his own."""
+    return (
         select(AccessGrant.id)
         .join(Hospital, Hospital.id == AccessGrant.hospital_id)
         .where(
@@ -73,12 +81,27 @@ def seen_by(
             AccessGrant.expires_at > now,
             AccessGrant.granted_at <= now,
             AccessGrant.revoked_at.is_(None),
+            AccessGrant.subject == caller.subject,
             Hospital.code == caller.hospital_code,
             Hospital.active,
-            or_(AccessGrant.basis == CHECK, own),
         )
-    )
-    return granted.exists() & ~visibility.opted_out(person_id)
+    ).exists()
+
+
+def _by_check(caller: Caller, person_id: Any, now: datetime) -> ColumnElement[bool]:
+    """Say whether a check of his hospital that still counts showed the person: that is for all of the hospital."""
+    return (
+        select(OrderCheck.id)
+        .join(Hospital, Hospital.id == OrderCheck.hospital_id)
+        .where(
+            groups.holds(person_id, OrderCheck.person_id),
+            OrderCheck.disclosed,
+            OrderCheck.expires_at > now,
+            OrderCheck.asked_at <= now,
+            Hospital.code == caller.hospital_code,
+            Hospital.active,
+        )
+    ).exists()
 
 
 def revoke(session: Session, grant_id: int, now: datetime) -> None:

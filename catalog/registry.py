@@ -31,8 +31,13 @@ def hospital_by_code(session: Session, code: str) -> Hospital:
     """Return the active hospital with this code. Raises NotFound."""
     hospital = session.scalars(select(Hospital).where(Hospital.code == code, Hospital.active)).one_or_none()
     if hospital is None:
-        raise NotFound("没有登记该机构", "No such hospital is registered", code="unknown_hospital")
+        raise unknown_hospital()
     return hospital
+
+
+def unknown_hospital() -> NotFound:
+    """Return the error for a code that is no active hospital's."""
+    return NotFound("没有登记该机构", "No such hospital is registered", code="unknown_hospital")
 
 
 def add_hospital(

@@ -1,5 +1,6 @@
 """What was read of the registry, kept as long as its stamp stands (catalog.registry_view reads it)."""
 
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,10 @@ from catalog.records import Evaluation, Institution
 
 @dataclass(slots=True)
 class Kept:
-    """What is known under one stamp; `versions` are rows of item_list by the regions asked for."""
+    """What is known under one stamp; `versions` are rows of item_list by the regions asked for.
+
+    Whoever reads the hospitals holds `reading`.
+    """
 
     stamp: uuid.UUID | None = None
     ids: dict[str, int] = field(default_factory=dict)
@@ -20,6 +24,7 @@ class Kept:
     marks: dict[int, tuple[Evaluation, ...]] = field(default_factory=dict)
     prices: dict[tuple[str, date], dict[str, PriceRow]] = field(default_factory=dict)
     versions: dict[tuple[str, ...], Sequence[Any]] = field(default_factory=dict)
+    reading: threading.Lock = field(default_factory=threading.Lock)
 
 
 class RegistryCache:

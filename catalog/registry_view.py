@@ -4,7 +4,7 @@ A check reads the stamp in its first statement, in its own transaction. Whatever
 after the change that made it, so a stale evaluation or price never decides; and a new stamp forgets everything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -45,28 +45,40 @@ class Registry:
 
     def hospital(self, code: str) -> tuple[int, Institution]:
         """Return the id and the place of an active hospital. Raises NotFound."""
+        if code not in self._kept.ids:
+            self._read_hospitals(lambda kept: bool(kept.places))
         found = self._kept.ids.get(code)
         if found is None:
-            hospital = registry.hospital_by_code(self._session, code)
-            self._kept.places.update(registry.institutions(self._session, [hospital]))
-            found = self._kept.ids[code] = hospital.id
+            raise registry.unknown_hospital()
         return found, self._kept.places[found]
 
     def places(self, hospital_ids: Iterable[int]) -> dict[int, Institution]:
         """Return where these hospitals stand, active or not."""
         wanted = set(hospital_ids)
-        if missing := {each for each in wanted if each not in self._kept.places}:
-            query = select(Hospital).where(Hospital.id.in_(missing))
-            self._kept.places.update(registry.institutions(self._session, self._session.scalars(query)))
+        if not wanted <= self._kept.places.keys():
+            self._read_hospitals(lambda kept: wanted <= kept.places.keys())
         return {each: self._kept.places[each] for each in wanted}
 
     def marks(self, hospital_ids: Iterable[int]) -> dict[int, tuple[Evaluation, ...]]:
-        """Return every evaluation of these hospitals."""
-        wanted = set(hospital_ids)
-        if missing := {each for each in wanted if each not in self._kept.marks}:
-            found = registry.evaluations(self._session, missing)
-            self._kept.marks.update({each: found.get(each, ()) for each in missing})
-        return {each: self._kept.marks[each] for each in wanted}
+        """Return every evaluation of these hospitals, whose places are known."""
+        return {each: self._kept.marks[each] for each in hospital_ids}
+
+    def _read_hospitals(self, is_enough: Callable[[Kept], bool]) -> None:
+        """Read all of them: a city has a thousand, and one by one each would make a check wait.
+
+        Whoever reads has the others wait: after a change many ask at once.
+        """
+        if isinstance(self._session, _KeptOnly):
+            raise NotKept
+        with self._kept.reading:
+            if is_enough(self._kept):
+                return
+            hospitals = self._session.scalars(select(Hospital)).all()
+            places = registry.institutions(self._session, hospitals)
+            marks = registry.evaluations(self._session, places)
+            self._kept.marks.update({each: marks.get(each, ()) for each in places})
+            self._kept.ids.update({hospital.code: hospital.id for hospital in hospitals if hospital.active})
+            self._kept.places.update(places)  # last: who finds a place finds all of it
 
     def prices(self, asker: Institution, items: ItemList, on: date) -> Mapping[str, PriceRow]:
         """Return the price of each item of the list at the asking hospital on a day; unpriced items are absent."""

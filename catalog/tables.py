@@ -333,7 +333,11 @@ class Result(Base):
 
 
 class OrderCheck(Base):
-    """A question at order time and its answer exactly as given, numbered as they came; never changed."""
+    """A question at order time and its answer exactly as given, numbered as they came; never changed.
+
+    What a check writes has hospital_id without a foreign key: that would lock the hospital's row each time, and
+    hospitals are never removed.
+    """
 
     __tablename__ = "order_check"
     __table_args__ = (
@@ -342,12 +346,13 @@ class OrderCheck(Base):
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    hospital_id: Mapped[int]
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     department: Mapped[str]
     urgency: Mapped[str]
     answer: Mapped[str]
     caller: Mapped[str]
+    disclosed: Mapped[bool]  # the hospital may see the person until it expires
     given: Mapped[dict[str, Any]]
     asked_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -357,7 +362,7 @@ class OrderedItem(Base):
     """One order of a hospital, by its number: what it asked first and which decision stands."""
 
     __tablename__ = "ordered_item"
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
+    hospital_id: Mapped[int] = mapped_column(primary_key=True)
     order_number: Mapped[str] = mapped_column(primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
     item_code: Mapped[str]
@@ -440,7 +445,7 @@ class Monthly(Base):
     """The rollup the regulator reads: sums of events by asking hospital, item and month."""
 
     __tablename__ = "monthly"
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
+    hospital_id: Mapped[int] = mapped_column(primary_key=True)
     item_code: Mapped[str] = mapped_column(primary_key=True)
     month: Mapped[date] = mapped_column(primary_key=True)
     own_hospital: Mapped[bool] = mapped_column(primary_key=True)
@@ -487,6 +492,6 @@ class AuditEvent(Base):
     action: Mapped[str]
     caller: Mapped[str]
     role: Mapped[str]
-    hospital_id: Mapped[int | None] = mapped_column(ForeignKey("hospital.id"))
+    hospital_id: Mapped[int | None]
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

@@ -45,9 +45,9 @@ class RevokedToken(Base):
 
 
 class AccessGrant(Base):
-    """Why a hospital's people may see what others know of a person, and until when.
+    """Why somebody may see what other hospitals know of a person, and until when; nobody else of his hospital may.
 
-    A `check` lets the whole hospital see what it showed; a `purpose` or a `break_glass` only its subject.
+    What a check showed, order_check says itself: no row has the basis `check` any more.
     """
 
     __tablename__ = "access_grant"
@@ -57,7 +57,7 @@ class AccessGrant(Base):
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     subject: Mapped[str]
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    hospital_id: Mapped[int]
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
     basis: Mapped[str]
     reason: Mapped[str]

@@ -125,7 +125,7 @@ class ReportShown(Base):
     """A check of this hospital has shown this report of this person: from then on it may be read."""
 
     __tablename__ = "report_shown"
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
+    hospital_id: Mapped[int] = mapped_column(primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
     report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
     first_shown_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -57,7 +57,7 @@ SECONDS = float(os.environ.get("HUREN_BENCH_SECONDS", "20"))
 ORTHANC_SECONDS = float(os.environ.get("HUREN_BENCH_ORTHANC_SECONDS", "300"))
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 TRIVIAL = "/v1/reasons"
-SLICES = 5
+SLICES = 10
 QUESTIONS, VERIFIED, CDS_CALLS = 20_000, 100, 3_000
 
 P99_ONE_MS, P99_ONE_FULL_SIZE_MS, P99_SIXTEEN_MS, P99_CDS_MS = 15.0, 20.0, 80.0, 500.0
@@ -85,6 +85,7 @@ class Load:
     per_second: float
     milliseconds: list[float]
     with_text: int = 0
+    turns: tuple[float, ...] = ()
 
     def percentile(self, share: float) -> float:
         return round(
@@ -223,7 +224,7 @@ def _kept(database_url: str) -> tuple[int, int]:
 def _measured(served: dict[int, Served]) -> dict[int, dict[tuple[str, int], Load]]:
     """Return what was seen at each size, all in turns, so that what else the machine does befalls each."""
     for each in served.values():
-        _load(each.port, messages(each.asked, each.key, "-warm"), 4)
+        _load(each.port, messages(each.asked, each.key, "-warm"), 16)
     before = {size: _kept(each.database_url) for size, each in served.items()}
     slices: dict[int, dict[tuple[str, int], list[Load]]] = {size: {} for size in served}
     for clients, turn, (size, each) in product((1, 16), range(SLICES), served.items()):
@@ -244,7 +245,13 @@ def _measured(served: dict[int, Served]) -> dict[int, dict[tuple[str, int], Load
 def _together(loads: list[Load]) -> Load:
     """Return all that the slices saw, at the median of their rates."""
     milliseconds = sorted(ms for each in loads for ms in each.milliseconds)
-    return Load(statistics.median(each.per_second for each in loads), milliseconds)
+    turns = tuple(each.per_second for each in loads)
+    return Load(statistics.median(turns), milliseconds, turns=turns)
+
+
+def _ratio(check: Load, trivial: Load) -> float:
+    """Return the median over the turns: within one, both had the same machine."""
+    return statistics.median(ours / theirs for ours, theirs in zip(check.turns, trivial.turns, strict=True))
 
 
 def _cds_under_load(served: Served) -> Load:
@@ -298,7 +305,8 @@ def _rows(size: int, found: dict[tuple[str, int], Load], seed: dict[str, Any]) -
             "what": f"check, {size:,} results, {clients} client(s), requests/s, against {TRIVIAL}",
             "ours": round(check.per_second, 1),
             "peer": round(trivial.per_second, 1),
-            "ratio": round(check.per_second / trivial.per_second, 2),
+            "ratio": round(_ratio(check, trivial), 2),
+            "turns": [round(a / b, 2) for a, b in zip(check.turns, trivial.turns, strict=True)],
         }
         rows.append(row | ({"limit": OF_TRIVIAL_AT_LEAST} if clients > 1 else {}))
     return rows

@@ -1,10 +1,12 @@
 """What a check keeps of the registry never outlives a change to it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from catalog import registry
 from catalog.db import transaction
@@ -54,6 +56,37 @@ def test_a_hospital_that_leaves_asks_no_more(city: City) -> None:
     change(city, lambda s: s.execute(update(Hospital).values(active=False)))
     with pytest.raises(NotFound):
         city.check(doctor, ORDER)
+
+
+def test_after_a_change_the_hospitals_are_read_once_however_many_ask_and_a_new_one_may_ask(
+    city: City,
+) -> None:
+    city.hospital("A")
+    doctor = city.hospital("B")
+    city.study("A")
+    city.check(doctor, ORDER)
+    newcomer = city.hospital("C")
+    asked = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM hospital" in statement and "WHERE" not in statement:
+            asked.append(statement)
+
+    event.listen(city.catalogue.engine, "before_cursor_execute", note)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda caller: city.check(caller, ORDER), [doctor, newcomer] * 6))
+    event.remove(city.catalogue.engine, "before_cursor_execute", note)
+    assert all(answer["orders"][0]["candidates"] for answer in found)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "statement", ["delete from hospital", "truncate hospital cascade", "update hospital set id = default"]
+)
+def test_a_hospital_is_never_removed_or_numbered_anew(city: City, statement: str) -> None:
+    city.hospital("A")
+    with pytest.raises(IntegrityError, match="never removed"):
+        change(city, lambda s: s.execute(text(statement)))
 
 
 @pytest.mark.parametrize(
