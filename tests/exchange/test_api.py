@@ -55,6 +55,21 @@ def test_from_a_check_to_the_regulators_figures(service: Service) -> None:
     assert (kept["orders"], kept["decisions"][0]["action"]) == (check["orders"], "recognise")
 
 
+@pytest.mark.parametrize(("hospital", "fen"), [("A", 0), ("B", 19800)])
+def test_a_hospitals_own_auditor_is_shown_and_recounts_the_figures_of_that_hospital_alone(
+    service: Service, hospital: str, fen: int
+) -> None:
+    check = service.call("POST", "/v1/checks", json=CHECK).json()
+    candidate = check["orders"][0]["candidates"][0]
+    decide(service, check, {"action": "recognise", "result_id": candidate["result_id"]}, "k1")
+    own = {"Authorization": f"Bearer {service.token('auditor', hospital)}"}
+    report = service.call("GET", "/v1/savings?from=2026-06&to=2026-06", role="", headers=own).json()
+    assert report["total"]["net_fen"] == fen
+    assert [row["hospital"] for row in report["rows"]] == ["B"] * bool(fen)
+    recount = service.call("POST", "/v1/savings/verify", role="", headers=own).json()
+    assert (recount["agrees"], recount["net_fen"]) == (True, fen)
+
+
 @pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
 def test_no_token_no_answer(quiet: Service, method: str, path: str) -> None:
     answer = quiet.call(method, path.replace("{check_id}", "x"), role="")
