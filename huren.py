@@ -35,6 +35,7 @@ ELSEWHERE: Final = {
     "account": "exchange.cli_accounts:account",
     "client": "exchange.cli_clients:client",
     "revoke": "exchange.cli_clients:revoke",
+    "subject": "exchange.cli_clients:subject_app",
     "savings": "catalog.cli_money:savings_app",
     "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from catalog import audit
 from catalog.context import Caller, Catalogue
 from catalog.db import database_down, transaction
-from catalog.errors import HurenError
-from catalog.tables_access import Client, RevokedToken
+from catalog.errors import HurenError, NotFound
+from catalog.tables_access import BlockedSubject, Client, RevokedToken
 
 EVERY_SECONDS: Final = 5.0
 STALE_SECONDS: Final = 45.0
@@ -28,7 +28,7 @@ _LOG: Final = logging.getLogger("huren.revocations")
 
 
 class Revocations:
-    """Disabled clients and revoked tokens as the database had them a moment ago."""
+    """Disabled clients and subjects, and revoked tokens, as the database had them a moment ago."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -48,13 +48,14 @@ class Revocations:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
-    def holds(self, jti: str, client_id: str = "") -> bool:
-        """Say whether this token, or the client it was issued to, is shut out. Raises DatabaseDown."""
+    def holds(self, jti: str, client_id: str = "", subject: str = "") -> bool:
+        """Say whether this token, the client it was issued to or whom it speaks for is shut out. Raises DatabaseDown."""
         if time.monotonic() - self._read_at > STALE_SECONDS:
             self._first.wait(_FIRST_SECONDS)
             if time.monotonic() - self._read_at > STALE_SECONDS:
                 raise database_down()
-        return f"token:{jti}" in self._shut_out or f"client:{client_id}" in self._shut_out
+        names = (f"token:{jti}", f"client:{client_id}", f"subject:{subject}")
+        return not self._shut_out.isdisjoint(names)
 
     def read(self) -> None:
         """Read now. Raises DatabaseDown."""
@@ -62,9 +63,9 @@ class Revocations:
         with transaction(self._engine) as session:
             clients = session.scalars(select(Client.client_id).where(~Client.active)).all()
             tokens = session.scalars(select(RevokedToken.jti)).all()
-        self._shut_out = frozenset(
-            {f"client:{each}" for each in clients} | {f"token:{each}" for each in tokens}
-        )
+            subjects = session.scalars(select(BlockedSubject.subject)).all()
+        named = {"client": clients, "token": tokens, "subject": subjects}
+        self._shut_out = frozenset(f"{kind}:{each}" for kind, found in named.items() for each in found)
         self._read_at = started
         self._first.set()
 
@@ -85,3 +86,36 @@ def revoke(catalogue: Catalogue, caller: Caller, jti: str, expires_at: datetime)
         kept = {"jti": jti, "expires_at": expires_at, "revoked_by": caller.subject, "revoked_at": now}
         session.execute(insert(RevokedToken).values(kept).on_conflict_do_nothing())
         audit.record(session, caller, "token.revoke", jti=jti)
+
+
+def block(catalogue: Catalogue, caller: Caller, subject: str, reason: str) -> None:
+    """Let somebody in no more, whoever issues his tokens; audited. `subject` is as the audit names him."""
+    now = datetime.now(UTC)
+    with transaction(catalogue.engine) as session:
+        kept = {"subject": subject, "reason": reason, "blocked_by": caller.subject, "blocked_at": now}
+        session.execute(insert(BlockedSubject).values(kept).on_conflict_do_nothing())
+        audit.record(session, caller, "subject.disable", subject=subject)
+
+
+def unblock(catalogue: Catalogue, caller: Caller, subject: str) -> None:
+    """Let him in again; audited. Raises NotFound for somebody who is not shut out."""
+    with transaction(catalogue.engine) as session:
+        row = session.get(BlockedSubject, subject)
+        if row is None:
+            raise NotFound("该主体未被停用", "Nobody of this name is shut out", code="unknown_subject")
+        session.delete(row)
+        audit.record(session, caller, "subject.enable", subject=subject)
+
+
+def blocked(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return everybody who is shut out, and why."""
+    with transaction(catalogue.engine) as session:
+        return [
+            {
+                "subject": row.subject,
+                "reason": row.reason,
+                "blocked_by": row.blocked_by,
+                "blocked_at": row.blocked_at.isoformat(timespec="seconds"),
+            }
+            for row in session.scalars(select(BlockedSubject).order_by(BlockedSubject.subject))
+        ]

@@ -170,6 +170,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "client": _only("gate", "operator", verbs=_ADD),
     "client_assertion": _only("gate"),
     "revoked_token": _only("gate", verbs=()),
+    "blocked_subject": _only("gate", verbs=()),
     "account": _only("gate", verbs=("update",)),
     "account_link": _only("gate", verbs=("update", "delete")),
     "account_session": _only("gate"),

@@ -44,6 +44,16 @@ class RevokedToken(Base):
     revoked_at: Mapped[datetime]
 
 
+class BlockedSubject(Base):
+    """Somebody who is let in no more, by the name the audit has for him, whatever token he brings."""
+
+    __tablename__ = "blocked_subject"
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    blocked_by: Mapped[str]
+    blocked_at: Mapped[datetime]
+
+
 class AccessGrant(Base):
     """Why somebody may see what other hospitals know of a person, and until when; nobody else of his hospital may.
 

@@ -1,4 +1,4 @@
-"""Commands about the systems that get tokens with a key of their own, and about taking a token back."""
+"""Commands about the systems that get tokens with a key of their own, and about whom to let in no more."""
 
 import getpass
 import sys
@@ -20,6 +20,12 @@ from exchange.jwk import registered_keys
 from exchange.tokens import LONGEST, open_token_key
 
 client = typer.Typer(no_args_is_help=True, help="以私钥换取令牌的系统 / systems that get tokens with a key")
+subject_app = typer.Typer(
+    no_args_is_help=True, help="不再放行的人 / who is let in no more, whoever issues his tokens"
+)
+Subject = Annotated[
+    str, typer.Argument(help="审计中的调用者名,如 zhang@idp-a / the caller as the audit names him")
+]
 KeysFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="公钥 JWK Set 文件 / public keys")]
 ClientId = Annotated[str, typer.Argument(help="客户端标识 / client id")]
 
@@ -108,6 +114,42 @@ def revoke(
         expires_at = datetime.fromtimestamp(verified.expires_at, UTC)
         revocations.revoke(place.catalogue, _operator(), verified.jti, expires_at)
     typer.echo(f"已收回 / revoked: {verified.caller.subject}")
+
+
+@subject_app.command("disable")
+def subject_disable(
+    subject: Subject,
+    reason: Annotated[str, typer.Option(help="原因 / why")],
+    data_dir: DataDir = HERE,
+) -> None:
+    """停用一个人,其所有令牌数秒内失效。 Let somebody in no more: all his tokens end within seconds.
+
+    例 / example:  huren subject disable zhang@idp-a --reason "离职"
+    """
+    with open_workplace(data_dir) as place:
+        revocations.block(place.catalogue, _operator(), subject, reason)
+    typer.echo(f"已停用 / disabled: {subject}")
+
+
+@subject_app.command("enable")
+def subject_enable(subject: Subject, data_dir: DataDir = HERE) -> None:
+    """恢复一个人。 Let somebody in again.
+
+    例 / example:  huren subject enable zhang@idp-a
+    """
+    with open_workplace(data_dir) as place:
+        revocations.unblock(place.catalogue, _operator(), subject)
+    typer.echo(f"已恢复 / enabled: {subject}")
+
+
+@subject_app.command("list")
+def subject_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
+    """列出已停用的人。 List who is shut out.
+
+    例 / example:  huren subject list
+    """
+    with open_workplace(data_dir) as place:
+        show(revocations.blocked(place.catalogue), as_json=json)
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:

@@ -60,9 +60,10 @@ class Gate:
         return caller
 
     def _admitted(self, verified: Verified) -> Caller:
-        if self._revocations.holds(verified.jti, verified.caller.client_id):
+        caller = verified.caller
+        if self._revocations.holds(verified.jti, caller.client_id, caller.subject):
             raise Unauthenticated("revoked")
-        return verified.caller
+        return caller
 
 
 def _digest(token: str) -> bytes:

@@ -21,6 +21,7 @@ from catalog import clients, revocations
 from catalog.clients import Registration
 from catalog.context import Caller
 from catalog.embedded import Services
+from catalog.errors import NotFound
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -292,6 +293,35 @@ def test_a_good_token_is_let_in_until_it_is_taken_back(site: Site) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert site.answer(token).json()["reason"] == "revoked"
+
+
+def test_somebody_who_is_shut_out_is_let_in_with_no_token_until_he_may_again(site: Site) -> None:
+    token, other, theirs = (
+        site.key.issue(subject="mallory", role="doctor", hospital="A", lifetime=timedelta(hours=1)),
+        site.key.issue(subject="alice", role="doctor", hospital="A", lifetime=timedelta(hours=1)),
+        site.provider.token(sub="mallory"),
+    )
+    assert site.answer(theirs).status_code == 200
+    named = "mallory@a"  # as the audit names whom the provider "a" calls mallory
+    for subject in ("mallory", named):
+        revocations.block(site.city.catalogue, OPERATOR, subject, "left")
+    told(site, [token, theirs], 401)
+    assert site.answer(token).json()["reason"] == "revoked"
+    assert site.answer(other).status_code == 200
+    assert [each["subject"] for each in revocations.blocked(site.city.catalogue)] == ["mallory", named]
+    for subject in ("mallory", named):
+        revocations.unblock(site.city.catalogue, OPERATOR, subject)
+    told(site, [token, theirs], 200)
+    with pytest.raises(NotFound):
+        revocations.unblock(site.city.catalogue, OPERATOR, named)
+
+
+def told(site: Site, tokens: list[str], status: int) -> None:
+    """Wait until each token has this answer."""
+    deadline = time.monotonic() + 60
+    while [site.answer(each).status_code for each in tokens] != [status] * len(tokens):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_remembered_token_does_not_outlive_its_expiry(site: Site) -> None:

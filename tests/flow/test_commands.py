@@ -257,6 +257,9 @@ def test_a_token_stands_in_the_audit_and_is_taken_back_by_its_number(
         query = "select detail from audit_event where action = 'token.issue' and detail->>'jti' = %s"
         told = connection.execute(query, (claims["jti"],)).fetchall()
         taken = connection.execute("select jti from revoked_token").fetchall()
+    assert command("subject", "disable", "zhou", "--reason", "离职")[0] == 0
+    assert [each["subject"] for each in json.loads(command("subject", "list", "--json")[1])] == ["zhou"]
+    assert [command("subject", "enable", "zhou")[0] for _ in range(2)] == [0, 1]
     kept = {name: claims[name] for name in ("jti", "role")} | {"subject": "zhou"}
     assert [{name: row[0][name] for name in kept} for row in told] == [kept]
     assert abs(told[0][0]["exp"] - claims["exp"]) <= 1
