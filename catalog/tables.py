@@ -335,8 +335,8 @@ class Result(Base):
 class OrderCheck(Base):
     """A question at order time and its answer exactly as given, numbered as they came; never changed.
 
-    What a check writes has hospital_id without a foreign key: that would lock the hospital's row each time, and
-    hospitals are never removed.
+    What a check writes names hospital and person without a foreign key: that would lock their rows each time, and
+    neither are ever removed.
     """
 
     __tablename__ = "order_check"
@@ -347,7 +347,7 @@ class OrderCheck(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     hospital_id: Mapped[int]
-    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    person_id: Mapped[int | None]
     department: Mapped[str]
     urgency: Mapped[str]
     answer: Mapped[str]
@@ -364,9 +364,9 @@ class OrderedItem(Base):
     __tablename__ = "ordered_item"
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
     order_number: Mapped[str] = mapped_column(primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    person_id: Mapped[int]
     item_code: Mapped[str]
-    first_check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))
+    first_check_id: Mapped[uuid.UUID]
     business_date: Mapped[date]
     emergency: Mapped[bool]
     own_hospital: Mapped[bool]
@@ -493,5 +493,5 @@ class AuditEvent(Base):
     caller: Mapped[str]
     role: Mapped[str]
     hospital_id: Mapped[int | None]
-    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    person_id: Mapped[int | None]
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

@@ -67,7 +67,7 @@ class AccessGrant(Base):
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     subject: Mapped[str]
-    hospital_id: Mapped[int]
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
     basis: Mapped[str]
     reason: Mapped[str]

@@ -126,7 +126,7 @@ class ReportShown(Base):
 
     __tablename__ = "report_shown"
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(primary_key=True)
     report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
     first_shown_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

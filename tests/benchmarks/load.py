@@ -6,13 +6,17 @@ many answers had TEXT in them. One thread looks after all clients, so that it ta
 """
 
 import json
-import selectors
+import re
+import select
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Final
+
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 
 
 @dataclass
@@ -50,8 +54,9 @@ class Client:
             raise ConnectionError("the server closed the connection")
         self._received += part
         if not self._wanted and (end := self._received.find(b"\r\n\r\n")) >= 0:
-            length = self._received[:end].lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-            self._wanted = end + 4 + int(length)
+            length = _LENGTH.search(self._received, 0, end + 2)
+            assert length is not None
+            self._wanted = end + 4 + int(length[1])
         if not self._wanted or len(self._received) < self._wanted:
             return False
         seen.milliseconds.append((time.perf_counter() - self._began) * 1000)
@@ -66,19 +71,21 @@ def run(clients: list[Client], seconds: float, seen: Seen) -> None:
     """Ask until the time is up, and wait for the last answers."""
     until = time.perf_counter() + seconds
     busy = len(clients)
-    with selectors.DefaultSelector() as waiting:
-        for client in clients:
-            waiting.register(client.connection, selectors.EVENT_READ, client)
+    by_socket = {client.connection.fileno(): client for client in clients}
+    with select.epoll() as waiting:
+        for number, client in by_socket.items():
+            waiting.register(number, select.EPOLLIN)
             client.ask()
         while busy:
-            ready = waiting.select(timeout=30)
+            ready = waiting.poll(30)
             if not ready:
                 raise TimeoutError("the server does not answer")
-            for key, _ in ready:
-                if not key.data.read(seen):
+            for number, _ in ready:
+                client = by_socket[number]
+                if not client.read(seen):
                     continue
                 if time.perf_counter() < until:
-                    key.data.ask()
+                    client.ask()
                 else:
                     busy -= 1
 

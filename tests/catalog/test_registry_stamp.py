@@ -80,13 +80,15 @@ def test_after_a_change_the_hospitals_are_read_once_however_many_ask_and_a_new_o
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    "statement", ["delete from hospital", "truncate hospital cascade", "update hospital set id = default"]
-)
-def test_a_hospital_is_never_removed_or_numbered_anew(city: City, statement: str) -> None:
+@pytest.mark.parametrize("table", ["hospital", "person"])
+@pytest.mark.parametrize("statement", ["delete from {}", "truncate {} cascade", "update {} set id = default"])
+def test_neither_hospital_nor_person_is_ever_removed_or_numbered_anew(
+    city: City, statement: str, table: str
+) -> None:
     city.hospital("A")
-    with pytest.raises(IntegrityError, match="never removed"):
-        change(city, lambda s: s.execute(text(statement)))
+    city.study("A")
+    with pytest.raises(IntegrityError, match=f"a {table} is never removed"):
+        change(city, lambda s: s.execute(text(statement.format(table))))
 
 
 @pytest.mark.parametrize(
