@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
 from catalog import groups, visibility
@@ -64,13 +64,15 @@ def seen_by(
     caller: Caller, person_id: Any, now: datetime, bases: Collection[Basis] = EVERY
 ) -> ColumnElement[bool]:
     """Say the same within a query; `person_id` is a column, it may be empty."""
-    granted = [_by_grant(caller, person_id, now, bases)]
-    if CHECK in bases:
-        granted.append(_by_check(caller, person_id, now))
-    return or_(*granted) & ~visibility.opted_out(person_id)
+    reasons = [_by_check(caller, person_id, now)] if CHECK in bases else []
+    if own := [basis for basis in OWN if basis in bases]:
+        reasons.append(_by_grant(caller, person_id, now, own))
+    return or_(false(), *reasons) & ~visibility.opted_out(person_id)
 
 
-def _by_grant(caller: Caller, person_id: Any, now: datetime, bases: Collection[Basis]) -> ColumnElement[bool]:
+def _by_grant(
+    caller: Caller, person_id: Any, now: datetime, bases: Collection[Granted]
+) -> ColumnElement[bool]:
     """Say whether this subject has a grant of his own."""
     return (
         select(AccessGrant.id)

@@ -30,6 +30,7 @@ from tests.city import City, open_catalogue, serving
 from tests.exchange.provider import Provider, running_provider
 from tests.exchange.signers import Signer
 from tests.faults.run_record import RunRecord
+from tests.flow.running import until
 
 MOST_SECONDS = 0.05
 OPERATOR = Caller("operator", "operator")
@@ -79,9 +80,7 @@ def site(database_url: str, services: Services, tmp_path_factory: pytest.TempPat
 
 
 def wait_until_let_in(site: Site, token: Any) -> None:
-    deadline = time.monotonic() + 30
-    while site.answer(token()).status_code != 200:
-        assert time.monotonic() < deadline
+    until(lambda: site.answer(token()).status_code == 200, 30)
 
 
 def pem(site: Site) -> bytes:
@@ -288,10 +287,7 @@ def test_a_good_token_is_let_in_until_it_is_taken_back(site: Site) -> None:
     assert site.answer(token).status_code == 200
     jti = jwt.decode(token, options={"verify_signature": False})["jti"]
     revocations.revoke(site.city.catalogue, OPERATOR, jti, datetime.now(UTC) + timedelta(hours=1))
-    deadline = time.monotonic() + 60
-    while site.answer(token).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: site.answer(token).status_code != 200)
     assert site.answer(token).json()["reason"] == "revoked"
 
 
@@ -318,10 +314,7 @@ def test_somebody_who_is_shut_out_is_let_in_with_no_token_until_he_may_again(sit
 
 def told(site: Site, tokens: list[str], status: int) -> None:
     """Wait until each token has this answer."""
-    deadline = time.monotonic() + 60
-    while [site.answer(each).status_code for each in tokens] != [status] * len(tokens):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: {site.answer(each).status_code for each in tokens} == {status})
 
 
 def test_a_remembered_token_does_not_outlive_its_expiry(site: Site) -> None:
