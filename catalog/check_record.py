@@ -51,6 +51,7 @@ _KEEP: Final = f"""
 def keep(
     caller: Caller,
     given: dict[str, Any],
+    written: bytes,
     *,
     hospital_id: int,
     person_id: int | None,
@@ -61,6 +62,7 @@ def keep(
 ) -> Steps[None]:
     """Keep an answer as given, and audit it, at the end of a transaction; of somebody who is not known no order is counted.
 
+    `written` is the answer as JSON.
     `disclosed`: until it expires the asking hospital may see whom it was shown (catalog.grants).
     Raises AuditDown where the audit cannot be written: then nothing is kept, and nothing may be disclosed.
     """
@@ -79,7 +81,7 @@ def keep(
         "department": department,
         "urgency": given["urgency"],
         "answer": given["answer"],
-        "given": orjson.dumps(given).decode(),
+        "given": written.decode(),
         "asked_at": asked_at,
         "expires_at": expires_at,
         "disclosed": given["patient"] is not None,
@@ -108,6 +110,7 @@ def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         }
 
 
-def _reports(shown: Iterable[dict[str, Any]]) -> list[int]:
-    """Return the reports shown, in one order for every check."""
-    return sorted({int(each["report"]["report_id"]) for each in shown if each["report"] is not None})
+def _reports(shown: Iterable[dict[str, Any]]) -> str:
+    """Return the reports shown, in one order for every check; as PostgreSQL writes an array (see lookup.asking)."""
+    reports = sorted({int(each["report"]["report_id"]) for each in shown if each["report"] is not None})
+    return "{" + ",".join(map(str, reports)) + "}"

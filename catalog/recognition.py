@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -79,15 +80,15 @@ def check(
         (row,) = db.rows(at, asking_person.text, asking_person.values)
         stamp, person = lookup.known(*row)
         asked = _asked(catalogue, session, catalogue.registry.under(stamp), caller, request)
-        given = db.run(at, _answer_and_keep(asked, caller, request, person))
+        given, _ = db.run(at, _answer_and_keep(asked, caller, request, person))
         _refuse_unwanted(still_wanted)
     return given
 
 
 async def check_swiftly(
     catalogue: Catalogue, swift: Swift, caller: Caller, request: CheckRequest, *, still_wanted: StillWanted
-) -> dict[str, Any]:
-    """Answer as `check` does, on a connection of the event loop, from registers that are kept.
+) -> bytes:
+    """Answer as `check` does, in JSON, on a connection of the event loop, from registers that are kept.
 
     What is looked up goes out in one message, what is kept in another. Raises what `check` does, and NotKept where
     something of the registers must be read first: `check` does, and keeps it.
@@ -101,7 +102,8 @@ async def check_swiftly(
         if stamp != kept.stamp:
             raise NotKept
         steps = _answer_and_keep(asked, caller, request, person, found)
-        return await at.run(steps, before_commit=lambda: _refuse_unwanted(still_wanted))
+        _, written = await at.run(steps, before_commit=lambda: _refuse_unwanted(still_wanted))
+    return written
 
 
 def _asking_person(catalogue: Catalogue, request: CheckRequest) -> Statement:
@@ -143,14 +145,16 @@ def _answer_and_keep(
     request: CheckRequest,
     person: Known | None,
     found: Rows | None = None,
-) -> Steps[dict[str, Any]]:
-    """Answer; `found` are the rows of the look-up of what the person had done, where they are there already."""
+) -> Steps[tuple[dict[str, Any], bytes]]:
+    """Return the answer, and the JSON of it that is kept; `found` are the rows of the look-up of what the person had done, where they are there already."""
     asking = asked.asking
     answer, disclosed = may_disclose(person, request.document, request.demographics)
     given = yield from _answer(asked, person if disclosed else None, answer, found)
+    written = orjson.dumps(given)
     yield from check_record.keep(
         caller,
         given,
+        written,
         hospital_id=asking.hospital_id,
         person_id=person.id if person else None,
         department=request.department,
@@ -158,7 +162,7 @@ def _answer_and_keep(
         expires_at=asking.now + asking.catalogue.limits.decide_within,
         business_date=local_day(asking.now),
     )
-    return given
+    return given, written
 
 
 def _refuse_unwanted(still_wanted: StillWanted) -> None:

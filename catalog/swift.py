@@ -228,6 +228,13 @@ class _Resting:
             link.close()
         return None
 
+    def give_back(self, link: Link) -> None:
+        """Keep a connection for the next, if it is good and rests; else end it."""
+        if link.rests:
+            self.links.append(link)
+        else:
+            link.close()
+
     def close(self) -> None:
         """End what is at rest."""
         while self.links:
@@ -249,35 +256,29 @@ class Swift:
 
         As db.straight does for a thread: for whom the engine works, committed at the end. Raises what that does.
         """
+        here = self._here()
         with db.faults_told():
-            async with self._link() as link:
-                results = await link.batch([_BEGIN, scope.beginning(engine), *statements])
-                found = [link.rows(result) for result in results[-len(statements) :]] if statements else []
-                transaction = Transaction(link, found)
-                yield transaction
-                await transaction.commit()
+            async with here.turns:
+                link = here.take() or await self._open()
+                try:
+                    results = await link.batch([_BEGIN, scope.beginning(engine), *statements])
+                    found = (
+                        [link.rows(result) for result in results[-len(statements) :]] if statements else []
+                    )
+                    transaction = Transaction(link, found)
+                    yield transaction
+                    await transaction.commit()
+                except Exception:
+                    if link.hears:
+                        await link.undo()
+                    raise
+                finally:
+                    here.give_back(link)
 
     def close(self) -> None:
         """End what is at rest."""
         for resting in self._loops.values():
             resting.close()
-
-    @asynccontextmanager
-    async def _link(self) -> AsyncIterator[Link]:
-        here = self._here()
-        async with here.turns:
-            link = here.take() or await self._open()
-            try:
-                yield link
-            except Exception:
-                if link.hears:
-                    await link.undo()
-                raise
-            finally:
-                if link.rests:
-                    here.links.append(link)
-                else:
-                    link.close()
 
     def _here(self) -> _Resting:
         loop = asyncio.get_running_loop()

@@ -13,5 +13,5 @@ class Json(JSONResponse):
         super().__init__(content, status_code, {"Cache-Control": "no-store"})
 
     def render(self, content: Any) -> bytes:
-        """Return the bytes of the body."""
-        return orjson.dumps(content)
+        """Return the bytes of the body; what comes as bytes is written already."""
+        return content if isinstance(content, bytes) else orjson.dumps(content)

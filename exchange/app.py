@@ -42,7 +42,6 @@ from exchange import (
     sheets,
     webhooks,
 )
-from exchange.at_order import AtOrder
 from exchange.auth import PUBLIC, unlisted_routes
 from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
@@ -149,7 +148,7 @@ def create_app(
     app.state.counters = counters
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
-    app.state.at_order = AtOrder(deadline, swift, app.state.harvest)
+    app.state.swift = swift
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)

@@ -109,8 +109,9 @@ class DecisionIn(BaseModel):
     summary="开单前询问可互认的既往结果 / ask before ordering",
     responses=answers(examples.CHECK) | refusals(400, 404, 422, 503),
 )
-async def check(body: CheckIn, caller: CallerOf, catalogue: CatalogueOf, at_order: AtOrderOf) -> Json:
+async def check(body: CheckIn, at_order: AtOrderOf) -> Json:
     """Answer within two seconds, or say 503 with `"answer": "unknown"`: never "no prior" while a store is down."""
+    caller, catalogue = at_order.caller, at_order.catalogue
     request = body.request(catalogue, caller.hospital_code)
     document = request.document
     counted = at_order.harvest.count(caller, document.id_type, document.number)

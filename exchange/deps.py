@@ -35,10 +35,11 @@ async def deadline_of(request: Request) -> Deadline:
     return deadline
 
 
-async def at_order_of(request: Request) -> AtOrder:
-    """Return what answers at order time."""
-    at_order: AtOrder = request.app.state.at_order
-    return at_order
+async def at_order_of(request: Request, caller: CallerOf) -> AtOrder:
+    """Return who asks at order time and what answers him."""
+    state = request.app.state
+    catalogue = acting_as(state.catalogue, Scope.of(caller))
+    return AtOrder(caller, catalogue, state.deadline, state.swift, state.harvest)
 
 
 async def store_of(request: Request) -> ObjectStore | None:

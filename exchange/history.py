@@ -12,9 +12,8 @@ from catalog.history import SearchRequest
 from catalog.recognition import StillWanted
 from exchange import examples
 from exchange.answers import Json
-from exchange.auth import CallerOf
 from exchange.checks import Words
-from exchange.deps import AtOrderOf, CatalogueOf
+from exchange.deps import AtOrderOf
 from exchange.examples import answers
 from exchange.patients import PatientIn
 from exchange.refusals import refusals
@@ -83,10 +82,10 @@ class SearchIn(BaseModel):
     summary="按诊疗目的查阅可互认的既往结果 / look through recognisable results for a purpose",
     responses=answers(_EXAMPLE) | refusals(400, 404, 422, 503),
 )
-async def search_results(
-    body: SearchIn, caller: CallerOf, catalogue: CatalogueOf, at_order: AtOrderOf
-) -> Json:
+async def search_results(body: SearchIn, at_order: AtOrderOf) -> Json:
     """Return a page, newest first, under the same rules of disclosure as a check; purpose and reason are kept."""
+
+    caller, catalogue = at_order.caller, at_order.catalogue
 
     def answer(wanted: StillWanted) -> dict[str, Any]:
         request = body.request(catalogue, caller.hospital_code)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, LiteralString, TypeVar
 
+import orjson
 import psycopg
 import pytest
 from sqlalchemy import Engine
@@ -275,9 +276,11 @@ def asked(person: int = 2) -> CheckRequest:
     return CheckRequest(Document("01", id_number(person)), Demographics(), orders, department="急诊")
 
 
-def ask(catalogue: Catalogue, swift: Swift, doctor: Caller, person: int = 2) -> Awaitable[dict[str, Any]]:
+async def ask(catalogue: Catalogue, swift: Swift, doctor: Caller, person: int = 2) -> dict[str, Any]:
     acting = scope.acting_as(catalogue, Scope.of(doctor))
-    return recognition.check_swiftly(acting, swift, doctor, asked(person), still_wanted=lambda: True)
+    written = await recognition.check_swiftly(acting, swift, doctor, asked(person), still_wanted=lambda: True)
+    given: dict[str, Any] = orjson.loads(written)
+    return given
 
 
 def test_what_ends_the_steps_is_committed_with_them_unless_something_stands_against_it(
