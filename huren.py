@@ -36,7 +36,7 @@ ELSEWHERE: Final = {
     "client": "exchange.cli_clients:client",
     "revoke": "exchange.cli_clients:revoke",
     "subject": "exchange.cli_clients:subject_app",
-    "savings": "catalog.cli_money:savings_app",
+    "savings": "exchange.cli_savings:savings_app",
     "reports": "catalog.cli_reports:reports",
     "hl7": "exchange.cli_hl7:hl7",
     "cds-client": "exchange.cli_cds:cds_client",

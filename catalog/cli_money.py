@@ -1,24 +1,20 @@
-"""Commands about money: prices, savings and their recount."""
+"""Commands about prices."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from sqlalchemy import select
 
-from catalog import item_lists, registry, savings
+from catalog import item_lists, registry
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.pricing import PriceRow, format_yuan, load_prices, parse_yuan
-from catalog.rules import local_day
-from catalog.scope import steady
 from catalog.tables import Price
 from catalog.workplace import open_workplace
 
 prices = typer.Typer(no_args_is_help=True, help="价格 / prices")
-savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
 
 
 @prices.command("import")
@@ -99,69 +95,6 @@ def prices_list(
             for row in session.scalars(query)
         ]
     show(rows, as_json=json)
-
-
-@savings_app.command("report")
-def savings_report(
-    first: Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first month")] = "",
-    last: Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")] = "",
-    group_by: Annotated[str, typer.Option(help="hospital,item,month")] = "hospital,item,month",
-    data_dir: DataDir = HERE,
-    json: AsJson = False,
-) -> None:
-    """节约费用与互认率。 Savings and recognition rates.
-
-    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital
-    """
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        today = local_day(place.catalogue.clock())
-        answer = savings.report(
-            session,
-            item_lists.every_item(session, place.catalogue),
-            first=day(f"{first}-01", "from") if first else today.replace(month=1, day=1),
-            last=day(f"{last}-01", "to") if last else today,
-            group_by=[name for name in group_by.split(",") if name],
-        )
-    if json:
-        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-        return
-    names = [name for name in group_by.split(",") if name]
-    show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
-
-
-@savings_app.command("verify")
-def savings_verify(data_dir: DataDir = HERE, json: AsJson = False) -> None:
-    """由事件重新核算每个数字,不符则退出码为 1。 Recount every figure; exits 1 where one disagrees.
-
-    例 / example:  huren savings verify
-    """
-    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
-        answer = savings.verify(session)
-    if json:
-        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-    else:
-        verdict = "一致 / agrees" if answer["agrees"] else "不一致 / DISAGREES"
-        typer.echo(f"{verdict}: {answer['rows']} 行 / rows, 净节约 / net {format_yuan(answer['net_fen'])} 元")
-        for fault in [*answer["differing"], *answer["faults"]]:
-            typer.echo(f"  {fault}")
-    if not answer["agrees"]:
-        raise typer.Exit(1)
-
-
-def _printed(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    rate = row["rate"]
-    return {
-        **{name: row.get(f"{name}_name") or row.get(name, "合计 / total") for name in names},
-        "提醒 reminders": row["reminders"],
-        "认可 recognised": row["recognised"],
-        "复检 refused": row["refused"],
-        "不计 excused": row["excused"],
-        "撤销 undone": row["undone"],
-        "互认率 rate": "—" if rate is None else f"{rate:.1%}",
-        "节约 saved": format_yuan(row["saved_fen"]),
-        "冲回 reversed": format_yuan(row["reversed_fen"]),
-        "净额 net": format_yuan(row["net_fen"]),
-    }
 
 
 def _scope(session: Any, kind: str, value: str) -> str:

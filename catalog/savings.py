@@ -1,11 +1,11 @@
-"""What the regulator reads: sums by hospital, item and month, rates, gaps, and an independent recount."""
+"""What the regulator reads: sums by hospital, item and month, rates and gaps."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from catalog.errors import InvalidInput
@@ -124,123 +124,3 @@ def _gaps(session: Session, months: tuple[date, date]) -> list[dict[str, Any]]:
     return [
         {"hospital": code, "item": item, "recognised": count} for code, item, count in session.execute(query)
     ]
-
-
-_RECOUNT: Final = text("""
-with decided as (
-  select d.*, u.id as undone_by
-    from decision d left join decision u on u.undoes_id = d.id
-   where d.action <> 'undo'
-), counted as (
-  select hospital_id, item_code, date_trunc('month', business_date)::date as month, own_hospital, emergency,
-         0 as reminders,
-         (action = 'recognise' and not beyond_duty and undone_by is null)::int as recognised,
-         (beyond_duty and undone_by is null)::int as beyond_duty,
-         (action = 'override' and not beyond_duty and counts_as_refusal and undone_by is null)::int as refused,
-         (action = 'override' and not beyond_duty and not counts_as_refusal and undone_by is null)::int as excused,
-         (action = 'cite')::int as cited,
-         (undone_by is not null)::int as undone,
-         (action = 'recognise' and price_id is null and undone_by is null)::int as unpriced,
-         0::bigint as saved_fen, 0::bigint as reversed_fen
-    from decided
-  union all
-  select d.hospital_id, d.item_code, date_trunc('month', d.business_date)::date, d.own_hospital, d.emergency,
-         0, 0, 0, 0, 0, 0, 0, 0,
-         case when l.kind = 'saving' then l.amount_fen else 0 end,
-         case when l.kind = 'saving' then 0 else -l.amount_fen end
-    from ledger l join decision d on d.id = l.decision_id
-  union all
-  select r.hospital_id, r.item_code, date_trunc('month', r.day)::date, r.own, r.emergency,
-         1, 0, 0, 0, 0, 0, 0, 0, 0, 0
-    from (
-      select distinct on (c.hospital_id, o ->> 'order_id')
-             c.hospital_id, f.item_code, f.day, f.emergency, f.person_id,
-             not exists (select 1 from jsonb_array_elements(o -> 'candidates') k
-                          where k ->> 'verdict' = 'recognisable' and not (k ->> 'own_hospital')::bool) as own
-        from order_check c
-        cross join lateral jsonb_array_elements(c.given -> 'orders') o
-        join (
-          select distinct on (c1.hospital_id, o1 ->> 'order_id')
-                 c1.hospital_id, o1 ->> 'order_id' as order_number, o1 -> 'item' ->> 'code' as item_code,
-                 (c1.asked_at at time zone 'Asia/Shanghai')::date as day,
-                 c1.urgency = 'emergency' as emergency, c1.person_id
-            from order_check c1 cross join lateral jsonb_array_elements(c1.given -> 'orders') o1
-           where c1.person_id is not null and not o1 ? 'error'
-           order by c1.hospital_id, o1 ->> 'order_id', c1.number
-        ) f on f.hospital_id = c.hospital_id and f.order_number = o ->> 'order_id' and f.person_id = c.person_id
-       where exists (select 1 from jsonb_array_elements(o -> 'candidates') k where k ->> 'verdict' = 'recognisable')
-       order by c.hospital_id, o ->> 'order_id', c.number
-    ) r
-)
-select hospital_id, item_code, month, own_hospital, emergency,
-       sum(reminders) as reminders, sum(recognised) as recognised, sum(beyond_duty) as beyond_duty,
-       sum(refused) as refused, sum(excused) as excused, sum(cited) as cited, sum(undone) as undone, sum(unpriced) as unpriced,
-       sum(saved_fen) as saved_fen, sum(reversed_fen) as reversed_fen
-  from counted group by 1, 2, 3, 4, 5
-""")
-
-_LEDGER_FAULTS: Final = text("""
-select 'recognition_without_saving' as fault, d.id as decision_id
-  from decision d left join ledger l on l.decision_id = d.id and l.kind = 'saving'
- where d.action = 'recognise' and l.id is null
-union all
-select 'saving_differs_from_decision', d.id
-  from decision d join ledger l on l.decision_id = d.id and l.kind = 'saving'
- where l.amount_fen <> d.price_fen or d.action <> 'recognise' or l.business_date <> d.business_date
-union all
-select 'saved_twice', decision_id from ledger where kind = 'saving' group by decision_id having count(*) > 1
-union all
-select 'order_saved_twice', max(d.id)
-  from decision d
- where d.action = 'recognise' and not exists (select 1 from decision u where u.undoes_id = d.id)
- group by d.hospital_id, d.order_number having count(*) > 1
-union all
-select 'price_differs_from_decision', d.id
-  from decision d join price p on p.id = d.price_id
- where d.action = 'recognise' and p.price_fen <> d.price_fen
-union all
-select 'undone_but_still_saving', d.id
-  from decision d join decision u on u.undoes_id = d.id
- where d.action = 'recognise'
-   and (select coalesce(sum(amount_fen), 0) from ledger l where l.decision_id = d.id) <> 0
-union all
-select 'nets_outside_its_price', d.id
-  from decision d
- where d.action = 'recognise'
-   and (select coalesce(sum(amount_fen), 0) from ledger l where l.decision_id = d.id) not in (0, d.price_fen)
-""")
-
-
-def verify(session: Session) -> dict[str, Any]:
-    """Recount every sum from the events by other SQL and compare; lists each disagreement.
-
-    Both sides are read in one snapshot: the caller's transaction should be REPEATABLE READ.
-    """
-    keys = ("hospital_id", "item_code", "month", "own_hospital", "emergency")
-    recount = {
-        tuple(row[key] for key in keys): {name: int(row[name]) for name in COUNTERS}
-        for row in session.execute(_RECOUNT).mappings()
-    }
-    kept = {
-        tuple(getattr(row, key) for key in keys): {name: getattr(row, name) for name in COUNTERS}
-        for row in session.scalars(select(Monthly))
-    }
-    nothing = dict.fromkeys(COUNTERS, 0)
-    differing = [
-        {
-            **dict(zip(keys, [str(part) for part in key], strict=True)),
-            "kept": kept.get(key, nothing),
-            "recounted": recount.get(key, nothing),
-        }
-        for key in sorted({*recount, *kept}, key=str)
-        if kept.get(key, nothing) != recount.get(key, nothing)
-    ]
-    faults = [dict(row) for row in session.execute(_LEDGER_FAULTS).mappings()]
-    net_fen = sum(row["saved_fen"] - row["reversed_fen"] for row in recount.values())
-    return {
-        "agrees": not differing and not faults,
-        "rows": len(recount),
-        "net_fen": net_fen,
-        "differing": differing,
-        "faults": faults,
-    }

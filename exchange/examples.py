@@ -207,6 +207,7 @@ SAVINGS: Final[dict[str, Any]] = {
             "hospital_name": "乙医院",
             "item_name": "胸部CT平扫",
             **_FIGURES,
+            "entries": "/v1/savings/entries?from=2026-06&to=2026-06&hospital=B&item=CT07",
         }
     ],
     "total": _FIGURES,
@@ -217,8 +218,17 @@ RECOUNT: Final[dict[str, Any]] = {
     "agrees": True,
     "rows": 1,
     "net_fen": 19800,
+    "range": {
+        "decisions": 1,
+        "last_decision_id": 1,
+        "entries": 1,
+        "last_entry_id": 1,
+        "checks": 1,
+        "last_check_number": 1,
+    },
     "differing": [],
     "faults": [],
+    "signed": "eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl",
 }
 
 REASONS: Final[dict[str, Any]] = {

@@ -1,25 +1,30 @@
-"""The regulator's figures and their recount."""
+"""The regulator's figures, the entries behind them, and their recount."""
 
 import re
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
-from catalog import audit, item_lists, savings
+from catalog import audit, item_lists, ledger_entries, recount, savings
 from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
 from catalog.scope import steady
-from exchange import examples
+from exchange import examples, savings_examples, statements
 from exchange.answers import Json
 from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf
+from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
 
 router = APIRouter(tags=["savings"])
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
+_ENTRIES: Final = "/v1/savings/entries"
+First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
+Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
+NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 
 
 @router.get(
@@ -30,34 +35,100 @@ _MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 def read_savings(
     caller: CallerOf,
     catalogue: CatalogueOf,
-    first: Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")] = None,
-    last: Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")] = None,
+    first: First = None,
+    last: Last = None,
     group_by: Annotated[str, Query(max_length=64)] = "hospital,item,month",
 ) -> Json:
     """Return sums in fen by asking hospital, item and month; a rate is null where nothing was asked."""
-    today = local_day(catalogue.clock())
     names = [name.strip() for name in group_by.split(",") if name.strip()]
+    months = _months(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
         answer = savings.report(
             session,
             item_lists.every_item(session, catalogue),
-            first=_month(first, "from", today.replace(month=1)),
-            last=_month(last, "to", today),
+            first=months[0],
+            last=months[1],
             group_by=names,
         )
         audit.record(session, caller, "savings.read", group_by=names)
+    for row in answer["rows"]:
+        row["entries"] = _entries_of(row, answer["from"], answer["to"])
     return Json({"as_of": _as_of(catalogue.clock), **answer})
+
+
+@router.get(
+    _ENTRIES,
+    summary="数字背后的账目 / the entries behind a figure",
+    responses=answers(savings_examples.ENTRIES),
+)
+def list_entries(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    first: First = None,
+    last: Last = None,
+    hospital: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
+    item: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Json:
+    """Return entries of the ledger by business date, oldest first, without names; `next` leads on."""
+    months = _months(catalogue.clock, first, last)
+    with transaction(catalogue.engine) as session:
+        found = ledger_entries.page(
+            session,
+            first=months[0],
+            last=months[1],
+            hospital=hospital,
+            item=item,
+            after=after,
+            limit=limit,
+        )
+        audit.record(session, caller, "savings.list", hospital=hospital, item=item)
+    return Json({"as_of": _as_of(catalogue.clock), **found})
+
+
+@router.get(
+    f"{_ENTRIES}/{{entry_id}}",
+    summary="一笔账目的全部由来 / everything behind one entry",
+    responses=answers(savings_examples.CHAIN),
+)
+def explain_entry(
+    caller: CallerOf, catalogue: CatalogueOf, entry_id: Annotated[int, Path(ge=1, lt=2**63)]
+) -> Json:
+    """Return order, check, verdict, prior, evaluation, price, decision, reversals and audit of one entry; no names."""
+    with transaction(catalogue.engine) as session:
+        found = ledger_entries.explain(session, item_lists.every_item(session, catalogue), entry_id)
+        audit.record(session, caller, "savings.show", entry_id=entry_id)
+    return Json(found)
 
 
 @router.post(
     "/v1/savings/verify", summary="重新核算 / recount from the events", responses=answers(examples.RECOUNT)
 )
-def verify(caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Recount every sum from the decisions by different SQL, in one snapshot, and list what disagrees."""
+def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
+    """Recount every sum from the events by different SQL, in one snapshot, list what disagrees, and sign that."""
     with transaction(steady(catalogue.engine)) as session:
-        answer = savings.verify(session)
-        audit.record(session, caller, "savings.verify", agrees=answer["agrees"])
-    return Json({"as_of": _as_of(catalogue.clock), **answer})
+        found = {"as_of": _as_of(catalogue.clock), **recount.verify(session)}
+        digest = statements.digest_of(found)
+        audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
+    return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
+
+
+def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
+    """Return where the entries behind a row are; what it is not grouped by is not narrowed."""
+    month = row.get("month")
+    query = {"from": month or first, "to": month or last}
+    query |= {name: row[name] for name in ("hospital", "item") if name in row}
+    return f"{_ENTRIES}?{urlencode(query)}"
+
+
+def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
+    """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
+    today = local_day(clock())
+    found = _month(first, "from", today.replace(month=1)), _month(last, "to", today)
+    if found[0] > found[1]:
+        raise InvalidInput("起始月份晚于截止月份", "The range is reversed", field="from")
+    return found
 
 
 def _month(given: str | None, field: str, default: date) -> date:

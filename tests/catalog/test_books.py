@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from catalog import savings
+from catalog import recount, savings
 from catalog.db import transaction
 from catalog.errors import HurenError
 from tests.city import City
@@ -123,10 +123,10 @@ def test_the_report_equals_the_recount_for_random_sequences_of_events(
         except (HurenError, ZeroDivisionError):
             continue  # what is refused must have changed nothing, which the recount sees
     with transaction(busy_city.catalogue.engine) as session:
-        recount = savings.verify(session)
+        found = recount.verify(session)
         report = savings.report(
             session, busy_city.catalogue.items, first=date(2026, 1, 1), last=date(2099, 12, 1)
         )
-    assert recount["agrees"], recount
-    assert report["total"]["net_fen"] == recount["net_fen"]
+    assert found["agrees"], found
+    assert report["total"]["net_fen"] == found["net_fen"]
     assert report["total"]["net_fen"] == sum(row["net_fen"] for row in report["rows"])

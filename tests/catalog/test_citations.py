@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from catalog import notices, recognition, savings, withdrawals
+from catalog import notices, recognition, recount, savings, withdrawals
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput
@@ -20,7 +20,7 @@ def total(city: City) -> dict[str, Any]:
         counted = savings.report(
             session, city.catalogue.items, first=date(2026, 1, 1), last=date(2026, 12, 1)
         )
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
     return dict(counted["total"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from catalog import item_lists, lab_results, ledger, list_files, people, registry, savings
+from catalog import item_lists, lab_results, ledger, list_files, people, recount, registry, savings
 from catalog.context import Caller
 from catalog.datafile import InvalidList
 from catalog.db import transaction
@@ -141,7 +141,7 @@ def test_a_new_version_changes_no_figure_of_a_decision_taken_under_the_old_one(c
         people.lock(session, session.scalars(select(Person.id)))
         for person_id in session.scalars(select(Person.id)):
             ledger.settle(session, city.catalogue, person_id)
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
 
 
 def test_a_version_imported_late_with_an_early_first_day_judges_only_what_is_asked_after(city: City) -> None:

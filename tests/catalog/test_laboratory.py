@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from catalog import lab_results, registry, savings
+from catalog import lab_results, recount, registry
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.items import load_item_list
@@ -174,7 +174,7 @@ def test_an_own_laboratory_result_after_a_recognition_reverses_its_saving_and_a_
             "reversal",
             "reinstatement",
         ]
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
 
 
 def test_a_report_that_waits_for_its_patient_is_found_once_he_is_linked(city: City) -> None:

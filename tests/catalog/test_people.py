@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from catalog import curation, identity_events, people, recognition, savings, sharing
+from catalog import curation, identity_events, people, recognition, recount, sharing
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -341,7 +341,7 @@ def test_the_books_follow_a_merge_and_its_undoing(town: City) -> None:
             "reversal",
             "reinstatement",
         ]
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
 
 
 # --- newborns -------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from catalog import qc, recognition, registry, savings
+from catalog import qc, recognition, recount, registry, savings
 from catalog.context import Caller
 from catalog.datafile import InvalidList
 from catalog.db import transaction
@@ -46,7 +46,7 @@ def candidate(check: dict[str, Any]) -> dict[str, Any]:
 def figures(city: City) -> dict[str, Any]:
     with transaction(city.catalogue.engine) as session:
         report = savings.report(session, city.catalogue.items, first=date(2026, 1, 1), last=date(2026, 12, 1))
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
     return report
 
 

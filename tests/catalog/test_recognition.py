@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from catalog import recognition, registry, savings
+from catalog import recognition, recount, registry, savings
 from catalog.db import transaction
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
 from catalog.identity import Demographics, Document
@@ -33,7 +33,7 @@ def report(city: City, **more: Any) -> dict[str, Any]:
 
 def assert_recount_agrees(city: City) -> None:
     with transaction(city.catalogue.engine) as session:
-        found = savings.verify(session)
+        found = recount.verify(session)
     assert found["agrees"], found
     assert found["net_fen"] == report(city)["total"]["net_fen"]
 
@@ -459,7 +459,7 @@ def test_a_changed_sum_is_found_by_the_recount(pair: Any) -> None:
     with transaction(city.catalogue.engine) as session:
         session.execute(text("update monthly set saved_fen = saved_fen + 1"))
     with transaction(city.catalogue.engine) as session:
-        found = savings.verify(session)
+        found = recount.verify(session)
     assert not found["agrees"]
     assert found["differing"][0]["kept"]["saved_fen"] == PLAIN_CHEST_FEN + 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from catalog import registry, report_views, reports, savings
+from catalog import recount, registry, report_views, reports, savings
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict, HurenError, InvalidInput, NotFound
@@ -238,7 +238,7 @@ def test_a_withdrawn_report_changes_tomorrows_checks_and_none_of_yesterdays_figu
         with transaction(city.catalogue.engine) as session:
             return savings.report(
                 session, city.catalogue.items, first=date(2026, 1, 1), last=date(2026, 12, 1)
-            ), savings.verify(session)
+            ), recount.verify(session)
 
     before = figures()
     city.now += A_DAY

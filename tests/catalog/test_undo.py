@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from catalog import identity_events, savings
+from catalog import identity_events, recount, savings
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import Conflict
@@ -29,7 +29,7 @@ def pair(city: City) -> tuple[City, Any]:
 
 def net_fen(city: City) -> int:
     with transaction(city.catalogue.engine) as session:
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
         counted = savings.report(
             session, city.catalogue.items, first=date(2026, 1, 1), last=date(2026, 12, 1)
         )

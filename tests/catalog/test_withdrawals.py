@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from catalog import notices, recognition, savings, withdrawals
+from catalog import notices, recognition, recount, withdrawals
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.tables import AuditEvent, LedgerEntry, Result, Study
@@ -49,7 +49,7 @@ def kinds(town: City, order: str) -> list[str]:
 def ledger_of(town: City, order: str) -> list[str]:
     with transaction(town.catalogue.engine) as session:
         query = select(LedgerEntry.kind).join(recognition.Decision).order_by(LedgerEntry.id)
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]
         return list(session.scalars(query.where(recognition.Decision.order_number == order)))
 
 

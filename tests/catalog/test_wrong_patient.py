@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from catalog import identity_events, people, recognition, savings, studies
+from catalog import identity_events, people, recognition, recount, studies
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.errors import HurenError
@@ -357,4 +357,4 @@ def test_after_any_history_exactly_the_right_studies_are_visible(
                 right.add(uid)
         assert seen(town, document)[1] == right, (who, steps)
     with transaction(town.catalogue.engine) as session:
-        assert savings.verify(session)["agrees"]
+        assert recount.verify(session)["agrees"]

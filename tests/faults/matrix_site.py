@@ -26,7 +26,7 @@ from catalog.db import transaction
 from catalog.identity import Demographics
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
-from catalog.tables import Alias, AuditEvent, Person, QcEvaluation, Result, Study
+from catalog.tables import Alias, AuditEvent, LedgerEntry, Person, QcEvaluation, Result, Study
 from catalog.tables_reports import ReportAttachment, ReportVersion
 from tests.city import City, id_number
 from tests.exchange.signers import Signer
@@ -75,6 +75,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
             **_charts(city),
             "record": _records(city),
+            "entry": _entries(city),
             "person": _people(city),
             "patient": {
                 OWN: _patient(2),
@@ -187,6 +188,19 @@ def _records(city: City) -> dict[Kind, Names]:
             query = select(AuditEvent.id).where(AuditEvent.caller == subject, AuditEvent.action == "check")
             found[kind] = {"record_id": session.scalars(query.limit(1)).one()}
     return {**found, UNKNOWN: {"record_id": _NOBODY}, MALFORMED: {"record_id": "x"}}
+
+
+def _entries(city: City) -> dict[Kind, Names]:
+    """A saving of B and one of A: offices above hospitals are shown either."""
+    found = {}
+    for kind, doctor, person in ((OWN, DOCTOR, 60), (FOREIGN, _OTHER, 62)):
+        city.study("A", person)
+        check = city.check(doctor, _order(f"saved-{kind}"), person)
+        made = city.decide(doctor, check, f"saved-{kind}", "recognise")
+        with transaction(city.catalogue.engine) as session:
+            query = select(LedgerEntry.id).where(LedgerEntry.decision_id == int(made["decision_id"]))
+            found[kind] = session.scalars(query).one()
+    return _numbered("entry_id", **found)
 
 
 def _people(city: City) -> dict[Kind, Names]:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from catalog.console import HERE
 from catalog.embedded import Embedded
+from exchange.statements import digest_of
 from huren import ELSEWHERE, app, main
 from tests.city import id_number
 from tests.flow.conftest import register
@@ -202,6 +203,46 @@ def test_the_last_day_of_a_window_is_tried_from_outside_with_the_test_clock(
         found.append((candidate["verdict"], [r["code"] for r in candidate["reasons"]]))
     assert found == [("recognisable", []), ("reference", ["out_of_window"])]
     clock.write_text(f"{TODAY}T10:00:00+08:00")
+
+
+def test_the_commands_lead_from_a_figure_to_everything_behind_it_and_sign_the_recount(
+    clocked: Running, folder: Path, tmp_path: Path
+) -> None:
+    dataset = make_instance(
+        folder / "1.dcm",
+        PatientID=id_number(14),
+        PatientBirthDate="19800517",
+        PatientSex="F",
+        StudyDescription="胸部CT平扫",
+        SpecificCharacterSet="ISO_IR 192",
+        ContrastBolusAgent="",
+        AcquisitionDate=TODAY.replace("-", ""),
+        AcquisitionTime="000100",
+    )
+    clocked.run("send", folder, "--to", f"127.0.0.1:{clocked.dicom_port}", "--calling", "A_PACS")
+    operator, doctor = clocked.token("operator"), clocked.token("doctor", "B")
+    until(lambda: dataset.StudyInstanceUID in [s["StudyInstanceUID"] for s in clocked.studies(operator)])
+    body = {"patient": {"id_number": id_number(14)}, "orders": [{"order_id": "s1", "item_code": "CT07"}]}
+    check = clocked.call("POST", "/v1/checks", doctor, json=body).json()
+    shown = check["orders"][0]["candidates"][0]["result_id"]
+    decision = {"order_id": "s1", "action": "recognise", "result_id": shown}
+    path = f"/v1/checks/{check['check_id']}/decisions"
+    clocked.call("POST", path, doctor, json=decision, headers={"Idempotency-Key": "s1"})
+    entries = json.loads(clocked.run("savings", "entries", "--json").stdout)["entries"]
+    mine = entries[-1]
+    chain = json.loads(clocked.run("savings", "explain", mine["entry_id"], "--json").stdout)
+    assert (chain["check"]["check_id"], chain["net_fen"]) == (check["check_id"], mine["amount_fen"])
+    assert chain["prior"]["StudyInstanceUID"] == dataset.StudyInstanceUID
+    told = clocked.run("savings", "explain", mine["entry_id"]).stdout
+    assert dataset.StudyInstanceUID in told
+    assert "净额 / net" in told
+    kept = tmp_path / "recount.json"
+    assert "agrees" in clocked.run("savings", "verify", "--out", kept).stdout
+    found = json.loads(kept.read_bytes())
+    claims = jwt.decode(found.pop("signed"), options={"verify_signature": False})
+    assert claims["sha256"] == digest_of(found)
+    refused = huren("savings", "explain", "99999", "--data-dir", clocked.data_dir, **clocked.environment)
+    assert (refused.returncode, "unknown_entry" in refused.stderr) == (1, True)
 
 
 def test_the_command_checks_and_recounts(clocked: Running) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from catalog import decisions, erasures, people, recognition, savings
+from catalog import decisions, erasures, people, recognition, recount
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.embedded import Embedded
@@ -93,7 +93,7 @@ def with_decision(archived: Archived) -> Archived:
 
 def verify(archived: Archived) -> dict[str, Any]:
     with transaction(archived.catalogue.engine) as session:
-        return savings.verify(session)
+        return recount.verify(session)
 
 
 def audit_of(archived: Archived) -> list[str]:

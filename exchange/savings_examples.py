@@ -1,0 +1,103 @@
+"""Examples of the answers about entries of the ledger, for the OpenAPI document."""
+
+from typing import Any, Final
+
+_CHECK_ID: Final = "1181ee8b-118f-4c3d-9799-0dac41e8ccd1"
+_DECIDED: Final = "2026-06-30T04:00:00+00:00"
+_EXAMINED: Final = "2026-06-23T04:00:00+00:00"
+_ISSUER: Final = {"code": "A", "name": "A医院"}
+_ENTRY: Final[dict[str, Any]] = {
+    "entry_id": "1",
+    "kind": "saving",
+    "amount_fen": 19800,
+    "hospital": "B",
+    "item": "CT07",
+    "business_date": "2026-06-30",
+    "posted_at": _DECIDED,
+    "cause": "decision",
+    "decision_id": "1",
+    "own_hospital": False,
+    "emergency": False,
+    "beyond_duty": False,
+}
+ENTRIES: Final[dict[str, Any]] = {"as_of": _DECIDED, "entries": [_ENTRY], "next": None}
+CHAIN: Final[dict[str, Any]] = {
+    "entry": _ENTRY,
+    "entries": [_ENTRY],
+    "net_fen": 19800,
+    "decision": {
+        "decision_id": "1",
+        "action": "recognise",
+        "order_id": "MZ20260001",
+        "hospital": {"code": "B", "name": "B医院"},
+        "item": "CT07",
+        "decided_at": _DECIDED,
+        "business_date": "2026-06-30",
+        "price_fen": 19800,
+        "result_id": "7",
+    },
+    "undone_by": None,
+    "contradicted_by": None,
+    "check": {
+        "check_id": _CHECK_ID,
+        "asked_at": _DECIDED,
+        "department": "呼吸内科",
+        "urgency": "routine",
+        "answer": "complete",
+        "item_list": "proposal-1",
+        "candidates": 1,
+    },
+    "verdict": {
+        "verdict": "recognisable",
+        "reasons": [],
+        "item_code": "CT07",
+        "laterality": None,
+        "body_part": None,
+        "hospital": _ISSUER,
+        "own_hospital": False,
+        "hr_marks": ["重庆市HR"],
+        "exam_time": "2026-06-23T12:00:00+08:00",
+        "valid_until": "2026-07-23",
+        "saving_fen": 19800,
+        "price_id": "1",
+    },
+    "prior": {
+        "result_id": "7",
+        "hospital": "A",
+        "item": "CT07",
+        "laterality": None,
+        "body_part": None,
+        "exam_time": _EXAMINED,
+        "status": "active",
+        "StudyInstanceUID": "2.25.1001",
+        "packs": [
+            {
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "size_bytes": 4096,
+                "instance_count": 1,
+                "received_at": _EXAMINED,
+            }
+        ],
+    },
+    "evaluations": [
+        {
+            "evaluation_id": 1,
+            "item": None,
+            "group": "imaging",
+            "scope": "50",
+            "passed": True,
+            "valid_from": "2025-01-01",
+            "valid_to": "2027-12-31",
+        }
+    ],
+    "price": {
+        "price_id": "1",
+        "price_fen": 19800,
+        "scope_kind": "tier",
+        "scope": "2",
+        "valid_from": "2026-01-01",
+        "valid_to": None,
+        "source": "proposal-1.csv",
+    },
+    "audit": [{"audit_id": "1", "action": "check", "role": "doctor", "recorded_at": _DECIDED}],
+}
