@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -88,15 +88,22 @@ def add_to_month(session: Session, account: Account, counters: Mapping[str, int]
 
 
 def _post(
-    session: Session, catalogue: Catalogue, decision: Decision, standing: Standing, booked_fen: int | None
+    session: Session, catalogue: Catalogue, decision: Decision, standing: Standing, booked: Standing | None
 ) -> None:
-    """Append the entry that takes a decision from what is booked to what stands, if they differ."""
-    if booked_fen is None:
-        _append(session, catalogue, decision, "saving", decision.price_fen, Standing(decision.price_fen))
-        booked_fen = decision.price_fen
-    if standing.net_fen != booked_fen:
-        kind = "reversal" if standing.net_fen < booked_fen else "reinstatement"
-        _append(session, catalogue, decision, kind, standing.net_fen - booked_fen, standing)
+    """Append what takes a decision from what is booked to what stands, if they differ.
+
+    Money that is taken back by something else than before comes back first: every entry names what it stands by.
+    """
+    saved = Standing(decision.price_fen)
+    if booked is None:
+        _append(session, catalogue, decision, "saving", decision.price_fen, saved)
+        booked = saved
+    if not decision.price_fen or booked == standing:
+        return
+    if booked.net_fen < saved.net_fen:
+        _append(session, catalogue, decision, "reinstatement", saved.net_fen - booked.net_fen, saved)
+    if standing != saved:
+        _append(session, catalogue, decision, "reversal", -decision.price_fen, standing)
 
 
 def _append(
@@ -174,10 +181,11 @@ def _recognition(decision: Decision, items: ItemList, undone_by: int | None) -> 
     )
 
 
-def _booked(session: Session, decision_ids: list[int]) -> dict[int, int]:
-    query = (
-        select(LedgerEntry.decision_id, func.sum(LedgerEntry.amount_fen))
-        .where(LedgerEntry.decision_id.in_(decision_ids))
-        .group_by(LedgerEntry.decision_id)
-    )
-    return {decision_id: int(total) for decision_id, total in session.execute(query)}
+def _booked(session: Session, decision_ids: list[int]) -> dict[int, Standing]:
+    """Return what the entries of each decision come to, and by what the last of them stands."""
+    query = select(LedgerEntry).where(LedgerEntry.decision_id.in_(decision_ids)).order_by(LedgerEntry.id)
+    found: dict[int, Standing] = {}
+    for entry in session.scalars(query):
+        before_fen = found[entry.decision_id].net_fen if entry.decision_id in found else 0
+        found[entry.decision_id] = Standing(before_fen + entry.amount_fen, entry.cause, entry.cause_id)
+    return found

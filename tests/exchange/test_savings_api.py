@@ -129,6 +129,24 @@ def test_a_reversal_names_the_undo_or_the_examination_that_made_it(service: Serv
     assert {chain["net_fen"] for chain in by_cause.values()} == {0}
 
 
+def test_money_taken_back_by_something_else_than_before_comes_back_first(service: Service) -> None:
+    """An examination reversed it; then the decision was undone: when the examination is withdrawn nothing comes back."""
+    check = recognised(service)
+    service.city.now += timedelta(hours=1)
+    uid = service.city.study("B", 2, days_ago=0)
+    assert decide(service, check, {"action": "undo"}, "k3").status_code == 200
+    turn = {"StudyInstanceUID": uid, "reason": "录入错误"}
+    service.call("POST", "/v1/studies/withdraw", role="hospital_system", json=turn)
+    entries = read(service, f"/v1/savings/entries?{JUNE}")["entries"]
+    assert [(each["kind"], each["cause"], each["amount_fen"]) for each in entries] == [
+        ("saving", "decision", 19800),
+        ("reversal", "examination", -19800),
+        ("reinstatement", "decision", 19800),
+        ("reversal", "undo", -19800),
+    ]
+    assert service.call("POST", "/v1/savings/verify", role="regulator").json()["agrees"]
+
+
 def test_a_hospitals_own_auditor_is_explained_his_hospitals_entries_and_no_others(service: Service) -> None:
     recognised(service)
     (entry,) = read(service, f"/v1/savings/entries?{JUNE}")["entries"]
