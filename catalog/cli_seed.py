@@ -21,6 +21,10 @@ def seed(
     in_full: Annotated[
         int, typer.Option(help="影像与报告齐全者的百分比 / per cent of people with studies and reports too")
     ] = IN_FULL_PERCENT,
+    checks: Annotated[
+        int, typer.Option(min=0, help="询问次数 / checks, each with a result of days before")
+    ] = 0,
+    decisions: Annotated[int, typer.Option(min=0, help="其中已作决定的 / of them decided on")] = 0,
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
@@ -28,9 +32,9 @@ def seed(
 
     Fill an empty catalogue with a synthetic city, to measure speed at size; all of it or nothing.
 
-    例 / example:  huren seed --results 1000000 --data-dir var-seed
+    例 / example:  huren seed --results 1000000 --checks 200000 --decisions 30000 --data-dir var-seed
     """
-    size = size_of(results, people, in_full_percent=in_full, seed=number)
+    size = size_of(results, people, in_full_percent=in_full, seed=number, checks=checks, decisions=decisions)
     with open_workplace(data_dir, acting="owner") as place, _progress() as on_progress:
         seeded = seed_city(place.catalogue, size, on_progress)
     if json:

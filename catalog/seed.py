@@ -28,6 +28,8 @@ from catalog.context import Catalogue
 from catalog.db import open_engine, transaction
 from catalog.errors import Conflict, InvalidInput
 from catalog.rules import local_day
+from catalog.seed_books import TABLES as BOOKS
+from catalog.seed_books import write_books
 from catalog.seed_hospitals import HOSPITALS, SHARE_OF_RESULTS, write_hospitals
 from catalog.seed_people import CHUNK, COPY_END, COPY_HEADER, COPY_PEOPLE, MOST_PEOPLE, copy_rows
 from catalog.seed_sql import IN_FULL, RESULTS, SEQUENCES
@@ -51,6 +53,8 @@ class Size:
     people: int
     in_full_percent: int
     seed: int
+    checks: int = 0
+    decisions: int = 0
 
 
 @dataclass(slots=True)
@@ -69,7 +73,13 @@ class Seeded:
 
 
 def size_of(
-    results: int, people: int | None = None, *, in_full_percent: int = IN_FULL_PERCENT, seed: int = 1
+    results: int,
+    people: int | None = None,
+    *,
+    in_full_percent: int = IN_FULL_PERCENT,
+    seed: int = 1,
+    checks: int = 0,
+    decisions: int = 0,
 ) -> Size:
     """Return a size, by default with 13 results to three people. Raises InvalidInput for what cannot be."""
     count = people if people is not None else max(1, min(round(results / RESULTS_A_PERSON), MOST_PEOPLE))
@@ -79,7 +89,9 @@ def size_of(
             f"At least 1 result, 1 to {MOST_PEOPLE:,} people, 0 to 100 per cent in full",
             field="results",
         )
-    return Size(results, count, in_full_percent, seed)
+    if not 0 <= decisions <= checks:
+        raise InvalidInput("决定数不超过询问数", "There are no more decisions than checks", field="decisions")
+    return Size(results, count, in_full_percent, seed, checks, decisions)
 
 
 def seed_city(
@@ -114,13 +126,27 @@ def seed_city(
             with seeded.timed("indexes and keys"):
                 put_back(connection, taken, partial(on_progress, "indexes and keys"))
             connection.execute(text(SEQUENCES))
+            if size.checks:
+                with seeded.timed("checks and decisions"):
+                    write_books(connection, _of_books(catalogue, size), on_progress)
         with seeded.timed("vacuum"), engine.connect() as connection:
             alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            alone.execute(text("vacuum (analyze) " + ", ".join(_TABLES)))
+            alone.execute(text("vacuum (analyze) " + ", ".join((*_TABLES, *(BOOKS if size.checks else ())))))
             on_progress("vacuum", 1, 1)
     finally:
         engine.dispose()
     return seeded
+
+
+def _of_books(catalogue: Catalogue, size: Size) -> dict[str, object]:
+    return {
+        "seed": size.seed,
+        "results": size.results,
+        "slots": _SLOTS,
+        "checks": size.checks,
+        "decisions": size.decisions,
+        "now": catalogue.clock(),
+    }
 
 
 def _refuse_a_city(session: Session) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, inspect, select, text
 
-from catalog import db, lookup
+from catalog import db, ledger_entries, lookup, recount, savings
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput
 from catalog.identity import check_national_id
 from catalog.seed import Size, seed_city, size_of
 from catalog.seed_people import CHUNK, MOST_PEOPLE, number_of
-from catalog.tables import Hospital, Person, Result, Study
+from catalog.tables import Hospital, LedgerEntry, Person, Result, Study
 from tests.city import START, City, open_catalogue
 
-SIZE = size_of(20_000, 31_000, in_full_percent=10)
+SIZE = size_of(20_000, 31_000, in_full_percent=10, checks=3_000, decisions=800)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_size_that_cannot_be_is_refused(wrong: tuple[int, int | None]) -> None
 
 
 def test_the_full_size_has_30_million_people() -> None:
-    assert size_of(130_000_000) == Size(130_000_000, 30_000_000, 2, 1)
+    assert size_of(130_000_000) == Size(130_000_000, 30_000_000, 2, 1, 0, 0)
 
 
 def _ask(city: City, prior: Result) -> dict[str, object]:
@@ -158,3 +158,25 @@ def _constraints(engine: object) -> object:
         )
         for name in found.get_table_names()
     }
+
+
+def test_the_books_of_the_city_agree_with_their_recount_and_go_on_from_there(seeded: City) -> None:
+    with transaction(seeded.catalogue.engine) as session:
+        found = recount.verify(session)
+        report = savings.report(
+            session,
+            seeded.catalogue.items,
+            first=date(2024, 1, 1),
+            last=date(2026, 12, 1),
+            group_by=("month",),
+        )
+        entry = session.scalars(select(LedgerEntry.id).where(LedgerEntry.kind == "reversal").limit(1)).one()
+        chain = ledger_entries.explain(session, seeded.catalogue.items, entry)
+    assert (found["differing"], found["faults"]) == ([], [])
+    assert 2_900 < found["range"]["checks"] <= 3_000
+    assert found["range"]["decisions"] > 800
+    total = report["total"]
+    assert total["net_fen"] == found["net_fen"] > 0
+    assert min(total[name] for name in ("recognised", "refused", "excused", "undone", "reversed_fen")) > 0
+    assert len(report["rows"]) > 20
+    assert (chain["net_fen"], chain["undone_by"] is None, chain["price"] is None) == (0, False, False)
