@@ -6,16 +6,15 @@ Nothing here is used to keep the books, and nothing that keeps them is used here
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from catalog.ledger import COUNTERS
-from catalog.tables import Monthly
 
 Progress = Callable[[str, int, int], None]
 _KEYS: Final = ("hospital_id", "item_code", "month", "own_hospital", "emergency")
 
-_RECOUNT: Final = text("""
+_RECOUNT: Final = """
 with decided as (
   select d.*, u.id as undone_by
     from decision d left join decision u on u.undoes_id = d.id
@@ -66,11 +65,33 @@ select hospital_id, item_code, month, own_hospital, emergency,
        sum(refused) as refused, sum(excused) as excused, sum(cited) as cited, sum(undone) as undone, sum(unpriced) as unpriced,
        sum(saved_fen) as saved_fen, sum(reversed_fen) as reversed_fen
   from counted group by 1, 2, 3, 4, 5
-""")
+"""
+_SUMS: Final = ", ".join(COUNTERS)
+_COMPARED: Final = text(f"""
+with recount as materialized ({_RECOUNT}),
+differing as (
+  select hospital_id, item_code, month, own_hospital, emergency, {", ".join(f"coalesce(kept.{c}, 0) as kept_{c}" for c in COUNTERS)},
+         {", ".join(f"coalesce(recount.{c}, 0) as recounted_{c}" for c in COUNTERS)}
+    from recount full join monthly kept using (hospital_id, item_code, month, own_hospital, emergency)
+   where ({", ".join(f"coalesce(kept.{c}, 0)" for c in COUNTERS)})
+         is distinct from ({", ".join(f"coalesce(recount.{c}, 0)" for c in COUNTERS)})
+)
+select count(*) as rows, coalesce(sum(saved_fen - reversed_fen), 0)::bigint as net_fen,
+       (select coalesce(jsonb_agg(to_jsonb(differing) order by hospital_id, item_code, month, own_hospital, emergency), '[]')
+          from differing) as differing
+  from recount
+""")  # noqa: S608 (of constants)
+
 # Each names what disagrees: a decision, and of the ledger the entry, of the audit the record, of checks the check.
-_STANDING: Final = """
+_WITH: Final = """
+with standing as materialized (
   select distinct on (decision_id) decision_id, id as entry_id, kind, cause, cause_id
     from ledger order by decision_id, id desc
+), human as (
+  select id as decision_id, person_id from decision
+   union all
+  select d.id, m.other_id from decision d join merged m on m.person_id = d.person_id
+)
 """
 _FAULTS: Final[dict[str, str]] = {
     "recognition_without_saving": """
@@ -115,28 +136,29 @@ _FAULTS: Final[dict[str, str]] = {
                select from examined e where e.id = l.cause_id and e.hospital_id = d.hospital_id
                   and e.exam_time > d.checked_at)
              else true end""",
-    "reversed_by_what_does_not_stand": f"""
+    "reversed_by_what_does_not_stand": """
       select s.decision_id, s.entry_id
-        from ({_STANDING}) s join decision d on d.id = s.decision_id join examined e on e.id = s.cause_id
+        from standing s join decision d on d.id = s.decision_id join examined e on e.id = s.cause_id
        where s.kind = 'reversal' and s.cause = 'examination'
-         and (e.status not in ('active', 'erased') or not e.person_id = any(everybody_of(d.person_id)))""",  # noqa: S608 (of constants)
-    "examination_reverses_twice": f"""
-      select max(decision_id) as decision_id, max(entry_id) as entry_id from ({_STANDING}) s
-       where kind = 'reversal' and cause = 'examination' group by cause_id having count(*) > 1""",  # noqa: S608 (of constants)
+         and (e.status not in ('active', 'erased') or not exists (
+               select from human h where h.decision_id = d.id and h.person_id = e.person_id))""",
+    "examination_reverses_twice": """
+      select max(decision_id) as decision_id, max(entry_id) as entry_id from standing s
+       where kind = 'reversal' and cause = 'examination' group by cause_id having count(*) > 1""",
     # The window is the shortest of any version of the list: a longer one is for the books to know.
-    "examination_without_reversal": f"""
+    "examination_without_reversal": """
       select d.id as decision_id, e.id as result_id
         from decision d
-        join ({_STANDING}) s on s.decision_id = d.id and s.kind <> 'reversal'
-        join examined e on e.person_id = any(everybody_of(d.person_id)) and e.hospital_id = d.hospital_id
+        join standing s on s.decision_id = d.id and s.kind <> 'reversal'
+        join human h on h.decision_id = d.id
+        join examined e on e.person_id = h.person_id and e.hospital_id = d.hospital_id
          and e.item_code = d.item_code and e.status in ('active', 'erased') and e.exam_time > d.checked_at
          and (e.exam_time at time zone 'Asia/Shanghai')::date
              <= d.business_date + (select min((i.fields ->> 'window_days')::int) from item i where i.code = d.item_code)
          and (d.laterality is null or e.laterality is null or e.laterality in (d.laterality, 'B'))
          and (d.body_part is null or e.body_part is null or e.body_part = d.body_part)
        where d.action = 'recognise' and d.price_fen > 0
-         and not exists (select from ({_STANDING}) other
-                          where other.kind = 'reversal' and other.cause = 'examination' and other.cause_id = e.id)""",  # noqa: S608 (of constants)
+         and e.id not in (select cause_id from standing where kind = 'reversal' and cause = 'examination')""",
     "decision_missing": """
       select a.decision_id, a.id as audit_id from audited_act a left join decision d on d.id = a.decision_id
        where a.decision_id is not null and d.id is null""",
@@ -167,7 +189,7 @@ def verify(session: Session, *, progress: Progress = lambda *_: None) -> dict[st
     session.execute(text("set local statement_timeout = 0"))  # years of decisions take their time
     steps = len(_FAULTS) + 1
     progress("monthly sums", 0, steps)
-    recount, differing = _recounted(session)
+    sums, differing = _recounted(session)
     faults = []
     for done, kind in enumerate(_FAULTS, 1):
         progress(kind, done, steps)
@@ -175,39 +197,29 @@ def verify(session: Session, *, progress: Progress = lambda *_: None) -> dict[st
     progress("", steps, steps)
     return {
         "agrees": not differing and not faults,
-        "rows": len(recount),
-        "net_fen": sum(row["saved_fen"] - row["reversed_fen"] for row in recount.values()),
+        **sums,
         "range": dict(session.execute(_RANGE).mappings().one()),
         "differing": differing,
         "faults": faults,
     }
 
 
-def _recounted(session: Session) -> tuple[dict[tuple[Any, ...], dict[str, int]], list[dict[str, Any]]]:
-    """Return the recounted sums by their key, and those that are kept otherwise."""
-    recount = {
-        tuple(row[key] for key in _KEYS): {name: int(row[name]) for name in COUNTERS}
-        for row in session.execute(_RECOUNT).mappings()
-    }
-    kept = {
-        tuple(getattr(row, key) for key in _KEYS): {name: getattr(row, name) for name in COUNTERS}
-        for row in session.scalars(select(Monthly))
-    }
-    nothing = dict.fromkeys(COUNTERS, 0)
+def _recounted(session: Session) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return how many sums there are and what they come to, and those that are kept otherwise."""
+    found = session.execute(_COMPARED).mappings().one()
     differing = [
         {
-            **dict(zip(_KEYS, [str(part) for part in key], strict=True)),
-            "kept": kept.get(key, nothing),
-            "recounted": recount.get(key, nothing),
+            **{key: str(row[key]) for key in _KEYS},
+            "kept": {name: row[f"kept_{name}"] for name in COUNTERS},
+            "recounted": {name: row[f"recounted_{name}"] for name in COUNTERS},
         }
-        for key in sorted({*recount, *kept}, key=str)
-        if kept.get(key, nothing) != recount.get(key, nothing)
+        for row in found["differing"]
     ]
-    return recount, differing
+    return {"rows": found["rows"], "net_fen": found["net_fen"]}, differing
 
 
 def _faults(session: Session, kind: str) -> Iterator[dict[str, Any]]:
-    for row in session.execute(text(_FAULTS[kind])).mappings():
+    for row in session.execute(text(_WITH + _FAULTS[kind])).mappings():
         yield {"fault": kind, **row}
 
 

@@ -10,32 +10,21 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
-    for statement in (_SEES_FIGURES, _EVERYBODY_OF, _EXAMINED, _PACK_DIGEST, _AUDITED_ACT):
+    for statement in (_SEES_FIGURES, _EXAMINED, _PACK_DIGEST, _AUDITED_ACT, _MERGED):
         op.execute(statement)
-    op.execute("revoke execute on function everybody_of(bigint) from public")
-    op.execute("grant execute on function everybody_of(bigint) to huren_api, huren_worker")
-    op.execute("grant select on examined, pack_digest, audited_act to huren_api, huren_worker")
+    op.execute("grant select on examined, pack_digest, audited_act, merged to huren_api, huren_worker")
 
 
 def downgrade() -> None:
     """Take back."""
-    op.execute("drop view examined, pack_digest, audited_act")
+    op.execute("drop view examined, pack_digest, audited_act, merged")
     op.execute("drop function sees_figures()")
-    op.execute("drop function everybody_of(bigint)")
 
 
 # Offices of the whole exchange; a hospital's own reviewer is told by the hospital of each row instead.
 _SEES_FIGURES = """
 create function sees_figures() returns bool language sql stable parallel safe as $$
   select acting_role() = any ('{regulator,auditor}'::text[]) or sees_all()
-$$
-"""
-# Of the number of a person only those merged with it by a curator.
-_EVERYBODY_OF = """
-create function everybody_of(one bigint) returns bigint[] language sql stable parallel safe security definer
-set search_path = pg_catalog, public, pg_temp as $$
-  select array(select one union
-               select other.id from person mine join person other on other.group_id = mine.group_id where mine.id = one)
 $$
 """
 # The views run with their owner's rights, so each says itself to whom it shows anything.
@@ -68,4 +57,11 @@ create view audited_act with (security_barrier) as
            (detail ->> 'undoes_id')::bigint as undoes_id
     from audit_event
     where (action = 'check' or action like 'decision.%') and ({_ALL} or {_OWN})
+"""  # noqa: S608 (of constants)
+# Of people only which numbers are one human being, as a curator ruled.
+_MERGED = f"""
+create view merged with (security_barrier) as
+    select mine.id as person_id, other.id as other_id
+    from person mine join person other on other.group_id = mine.group_id and other.id <> mine.id
+    where {_ALL} or {_REVIEWS}
 """  # noqa: S608 (of constants)
