@@ -445,6 +445,7 @@ class Monthly(Base):
     """The rollup the regulator reads: sums of events by asking hospital, item and month."""
 
     __tablename__ = "monthly"
+    __table_args__ = (Index("ix_monthly_month", "month"),)
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
     item_code: Mapped[str] = mapped_column(primary_key=True)
     month: Mapped[date] = mapped_column(primary_key=True)

@@ -28,7 +28,7 @@ Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last m
 def savings_report(
     first: First = "",
     last: Last = "",
-    group_by: Annotated[str, typer.Option(help="hospital,item,month")] = "hospital,item,month",
+    group_by: Annotated[str, typer.Option(help="hospital,district,tier,item,month")] = "hospital,item,month",
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:

@@ -210,6 +210,7 @@ SAVINGS: Final[dict[str, Any]] = {
             "entries": "/v1/savings/entries?from=2026-06&to=2026-06&hospital=B&item=CT07",
         }
     ],
+    "next": None,
     "total": _FIGURES,
     "unpriced": [],
 }

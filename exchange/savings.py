@@ -37,9 +37,18 @@ def read_savings(
     catalogue: CatalogueOf,
     first: First = None,
     last: Last = None,
-    group_by: Annotated[str, Query(max_length=64)] = "hospital,item,month",
+    group_by: Annotated[
+        str, Query(max_length=64, description="hospital, district, tier, item, month")
+    ] = "hospital,item,month",
+    offset: Annotated[
+        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
 ) -> Json:
-    """Return sums in fen by asking hospital, item and month; a rate is null where nothing was asked."""
+    """Return sums in fen by asking hospital or its district or tier, item and month; `next` leads on.
+
+    A rate is null where nothing was asked; the total is that of all pages.
+    """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     months = _months(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
@@ -49,6 +58,8 @@ def read_savings(
             first=months[0],
             last=months[1],
             group_by=names,
+            offset=offset,
+            limit=limit,
         )
         audit.record(session, caller, "savings.read", group_by=names)
     for row in answer["rows"]:

@@ -195,3 +195,43 @@ def test_a_signed_recount_is_no_token(service: Service) -> None:
     signed = service.call("POST", "/v1/savings/verify", role="regulator").json()["signed"]
     answer = service.call("GET", "/v1/savings", role="", headers={"Authorization": f"Bearer {signed}"})
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("grouping", "keys"),
+    [
+        ("district", {"district": "500107", "district_name": "九龙坡区"}),
+        ("tier", {"tier": "2"}),
+        ("district,tier,month", {"district": "500107", "tier": "2", "month": "2026-06"}),
+        ("month", {"month": "2026-06"}),
+    ],
+)
+def test_figures_are_grouped_by_where_and_what_hospitals_are(
+    service: Service, grouping: str, keys: dict[str, str]
+) -> None:
+    recognised(service)
+    (row,) = read(service, f"/v1/savings?{JUNE}&group_by={grouping}")["rows"]
+    assert {name: row[name] for name in keys} == keys
+    assert (row["net_fen"], row["recognised"], row["rate"]) == (19800, 1, 1.0)
+
+
+def test_pages_of_figures_follow_each_other_and_each_tells_the_whole_total(service: Service) -> None:
+    for person, item, text_ in ((4, "CT09", "胸部CT增强"), (6, "CT01", "头颅CT平扫")):
+        service.city.study("A", person, StudyDescription=text_, BodyPartExamined="")
+        asked = {
+            "patient": {"id_number": id_number(person)},
+            "orders": [{"order_id": item, "item_code": item}],
+        }
+        assert service.call("POST", "/v1/checks", json=asked).json()["orders"][0]["candidates"]
+    recognised(service)
+    whole = read(service, f"/v1/savings?{JUNE}")
+    assert (len(whole["rows"]), whole["next"]) == (3, None)
+    seen: list[Any] = []
+    offset = 0
+    while offset is not None:
+        page = read(service, f"/v1/savings?{JUNE}&limit=2&offset={offset}")
+        assert page["total"] == whole["total"]
+        seen += page["rows"]
+        offset = page["next"]
+    assert seen == whole["rows"]
+    assert sum(row["reminders"] for row in seen) == whole["total"]["reminders"] == 3

@@ -10,6 +10,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    op.create_index("ix_monthly_month", "monthly", ["month"])
     for statement in (_SEES_FIGURES, _EXAMINED, _PACK_DIGEST, _AUDITED_ACT, _MERGED):
         op.execute(statement)
     op.execute("grant select on examined, pack_digest, audited_act, merged to huren_api, huren_worker")
@@ -19,6 +20,7 @@ def downgrade() -> None:
     """Take back."""
     op.execute("drop view examined, pack_digest, audited_act, merged")
     op.execute("drop function sees_figures()")
+    op.drop_index("ix_monthly_month", "monthly")
 
 
 # Offices of the whole exchange; a hospital's own reviewer is told by the hospital of each row instead.
