@@ -2,6 +2,7 @@
 
 import csv
 import io
+import subprocess
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -319,3 +320,30 @@ def test_the_description_names_the_files_beside_the_answer(quiet: Service) -> No
         assert set(content) == {"application/json", "text/csv", XLSX}
         (form,) = [each for each in told[path]["get"]["parameters"] if each["name"] == "format"]
         assert (form["required"], form["schema"]["enum"]) == (False, ["json", "csv", "xlsx"])
+
+
+def test_libreoffice_opens_both_files_with_the_totals_of_the_report(
+    busy: Service, require_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    soffice = require_tool("soffice")
+    with transaction(busy.city.catalogue.engine) as session:
+        session.execute(text("update hospital set name = :name where code = 'B'"), {"name": LINK})
+    told = read(busy, f"/v1/savings?{JUNE}&group_by=hospital")
+    expected = figures(told["total"], "csv")
+    as_text = "Text - txt - csv (StarCalc):44,34,76,1"  # comma, quotes, UTF-8
+    for form, reading in (("csv", [f"--infilter={as_text}"]), ("xlsx", [])):
+        file = tmp_path / f"savings.{form}"
+        file.write_bytes(fetch(busy, f"/v1/savings?{JUNE}&group_by=hospital&format={form}").content)
+        command = [soffice, f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", *reading]
+        command += ["--convert-to", f"csv:{as_text}", "--outdir", str(tmp_path / form), str(file)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        opened = (tmp_path / form / "savings.csv").read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
+        heading, row, total = csv.reader(io.StringIO(opened, newline=""))
+        assert heading[:2] == ["机构代码 hospital", "机构名称 hospital name"]
+        assert row[:2] == ["B", LINK if form == "xlsx" else f"'{LINK}"]
+        numbers = [value(each) for each in total[2:]]
+        assert numbers == [value(each) for each in expected]
+
+
+def value(cell: str) -> Decimal:
+    return Decimal(cell.removesuffix("%")) / 100 if cell.endswith("%") else Decimal(cell)
