@@ -16,7 +16,7 @@ from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange import statements
+from exchange import savings_files, statements, table_files
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
@@ -24,17 +24,35 @@ First = Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first mo
 Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")]
 
 
+def _with_a_form(out: Path | None) -> Path | None:
+    """Refuse a name that asks for no form we write before anything is read. Raises InvalidInput."""
+    if out is not None:
+        table_files.form_of(out)
+    return out
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        callback=_with_a_form,
+        help="写入 .csv 或 .xlsx 文件 / write this file, CSV or XLSX",
+    ),
+]
+
+
 @savings_app.command("report")
 def savings_report(
     first: First = "",
     last: Last = "",
     group_by: Annotated[str, typer.Option(help="hospital,district,tier,item,month")] = "hospital,item,month",
+    out: Out = None,
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
     """节约费用与互认率。 Savings and recognition rates.
 
-    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital
+    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.xlsx
     """
     names = [name for name in group_by.split(",") if name]
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
@@ -46,10 +64,13 @@ def savings_report(
             last=months[1],
             group_by=names,
         )
+        as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    if out is not None:
+        _write(out, savings_files.report_table(answer, as_of))
     if json:
         _print(answer)
-        return
-    show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+    elif out is None:
+        show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
 
 
 @savings_app.command("entries")
@@ -60,12 +81,13 @@ def savings_entries(
     item: Annotated[str, typer.Option(help="项目代码 / item code")] = "",
     after: Annotated[int, typer.Option(help="此号之后 / after this entry")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="条数 / how many")] = 100,
+    out: Out = None,
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
     """列出数字背后的账目。 List the entries of the ledger behind a figure.
 
-    例 / example:  huren savings entries --hospital B --item CT07 --from 2026-06 --to 2026-06
+    例 / example:  huren savings entries --hospital B --item CT07 --from 2026-06 --to 2026-06 --out june.csv
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         months = _months(place, first, last)
@@ -78,10 +100,14 @@ def savings_entries(
             after=after,
             limit=limit,
         )
+        as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    if out is not None:
+        _write(out, savings_files.entries_table(found, *months, as_of))
     if json:
         _print(found)
         return
-    show([_entry(each) for each in found["entries"]], as_json=False)
+    if out is None:
+        show([_entry(each) for each in found["entries"]], as_json=False)
     if found["next"] is not None:
         typer.echo(f"下一页 / next page:  --after {found['next']}")
 
@@ -183,6 +209,11 @@ def _tell_recount(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+
+def _write(out: Path, table: table_files.Table) -> None:
+    out.write_bytes(table_files.write(table, table_files.form_of(out)))
+    typer.echo(f"已写入 / written: {out}", err=True)
 
 
 def _months(place: Workplace, first: str, last: str) -> tuple[date, date]:

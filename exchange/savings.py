@@ -2,10 +2,11 @@
 
 import re
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
 
 from catalog import audit, item_lists, ledger_entries, recount, savings
 from catalog.clock import Clock
@@ -13,24 +14,29 @@ from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
 from catalog.scope import steady
-from exchange import examples, savings_examples, statements
+from exchange import examples, savings_examples, savings_files, statements, table_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
+from exchange.table_files import FileForm, Table
 
 router = APIRouter(tags=["savings"])
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 _ENTRIES: Final = "/v1/savings/entries"
 First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
 Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
+Form = Annotated[
+    Literal["json", "csv", "xlsx"],
+    Query(alias="format", description="答复或文件 / as an answer, or as a file"),
+]
 NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 
 
 @router.get(
     "/v1/savings",
     summary="节约费用与互认率 / savings and recognition rates",
-    responses=answers(examples.SAVINGS),
+    responses=savings_examples.REPORT_ANSWERS,
 )
 def read_savings(
     caller: CallerOf,
@@ -44,10 +50,12 @@ def read_savings(
         int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-) -> Json:
+    form: Form = "json",
+) -> Response:
     """Return sums in fen by asking hospital or its district or tier, item and month; `next` leads on.
 
-    A rate is null where nothing was asked; the total is that of all pages.
+    A rate is null where nothing was asked; the total is that of all pages. A file has every row, in yuan, and the total
+    ends it.
     """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     months = _months(catalogue.clock, first, last)
@@ -58,21 +66,25 @@ def read_savings(
             first=months[0],
             last=months[1],
             group_by=names,
-            offset=offset,
-            limit=limit,
+            offset=offset if form == "json" else 0,
+            limit=limit if form == "json" else None,
         )
         audit.record(session, caller, "savings.read", group_by=names)
+    as_of = _as_of(catalogue.clock)
+    if form != "json":
+        return _file(savings_files.report_table(answer, as_of), form, "savings", months)
     for row in answer["rows"]:
         row["entries"] = _entries_of(row, answer["from"], answer["to"])
-    return Json({"as_of": _as_of(catalogue.clock), **answer})
+    return Json({"as_of": as_of, **answer})
 
 
 @router.get(
     _ENTRIES,
     summary="数字背后的账目 / the entries behind a figure",
-    responses=answers(savings_examples.ENTRIES),
+    responses=savings_examples.ENTRIES_ANSWERS,
 )
 def list_entries(
+    request: Request,
     caller: CallerOf,
     catalogue: CatalogueOf,
     first: First = None,
@@ -81,8 +93,12 @@ def list_entries(
     item: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
     after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> Json:
-    """Return entries of the ledger by business date, oldest first, without names; `next` leads on."""
+    form: Form = "json",
+) -> Response:
+    """Return entries of the ledger by business date, oldest first, without names; `next` leads on.
+
+    A file holds the same page, and the header `Link` leads on (RFC 8288).
+    """
     months = _months(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
         found = ledger_entries.page(
@@ -95,7 +111,14 @@ def list_entries(
             limit=limit,
         )
         audit.record(session, caller, "savings.list", hospital=hospital, item=item)
-    return Json({"as_of": _as_of(catalogue.clock), **found})
+    as_of = _as_of(catalogue.clock)
+    if form == "json":
+        return Json({"as_of": as_of, **found})
+    answer = _file(savings_files.entries_table(found, *months, as_of), form, "savings-entries", months)
+    if found["next"] is not None:
+        following = request.url.include_query_params(after=found["next"]).query
+        answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
+    return answer
 
 
 @router.get(
@@ -123,6 +146,13 @@ def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
         digest = statements.digest_of(found)
         audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
+
+
+def _file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
+    """Return a table as a file to be kept, named by the months it covers."""
+    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
+    return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])
 
 
 def _entries_of(row: dict[str, Any], first: str, last: str) -> str:

@@ -1,6 +1,11 @@
-"""Examples of the answers about entries of the ledger, for the OpenAPI document."""
+"""Examples of the answers about savings and the entries behind them, as JSON and as files, for the OpenAPI document."""
 
+from datetime import date
 from typing import Any, Final
+
+from exchange.examples import SAVINGS, Answers, answers
+from exchange.savings_files import entries_table, report_table
+from exchange.table_files import MEDIA_TYPES, Table, csv_of
 
 _CHECK_ID: Final = "1181ee8b-118f-4c3d-9799-0dac41e8ccd1"
 _DECIDED: Final = "2026-06-30T04:00:00+00:00"
@@ -101,3 +106,18 @@ CHAIN: Final[dict[str, Any]] = {
     },
     "audit": [{"audit_id": "1", "action": "check", "role": "doctor", "recorded_at": _DECIDED}],
 }
+
+
+def _with_files(shown: Answers, table: Table) -> Answers:
+    """Return the OpenAPI of an answer that can be had as a file too."""
+    files = {"text/csv": csv_of(table).decode(), MEDIA_TYPES["xlsx"]: "PK…"}
+    for media_type, example in files.items():
+        schema = {"type": "string"} if media_type == "text/csv" else {"type": "string", "format": "binary"}
+        shown[200]["content"][media_type] = {"schema": schema, "example": example}
+    return shown
+
+
+REPORT_ANSWERS: Final = _with_files(answers(SAVINGS), report_table(SAVINGS, _DECIDED))
+ENTRIES_ANSWERS: Final = _with_files(
+    answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), _DECIDED)
+)

@@ -1,0 +1,127 @@
+"""The regulator's report and the entries behind it as tables to be written to files: money in yuan, exact to the fen."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from exchange.table_files import Cell, Column, Table
+
+_YUAN: Final = "#,##0.00"
+_COUNT: Final = "#,##0"
+_GROUPS: Final[Mapping[str, tuple[Column, ...]]] = {
+    "hospital": (
+        Column("机构代码", "hospital", "申请机构的代码", "Code of the asking hospital"),
+        Column("机构名称", "hospital name", "申请机构的名称", "Name of the asking hospital"),
+    ),
+    "district": (
+        Column("区县代码", "district", "申请机构所在区县的代码", "Code of the asking hospital's district"),
+        Column("区县名称", "district name", "申请机构所在区县", "The asking hospital's district"),
+    ),
+    "tier": (Column("等级", "tier", "申请机构的等级", "Tier of the asking hospital"),),
+    "item": (
+        Column("项目代码", "item", "互认清单中的项目代码", "Code of the item on the recognised list"),
+        Column("项目名称", "item name", "项目的名称", "Name of the item"),
+    ),
+    "month": (Column("月份", "month", "业务日所在月份", "Month of the business date"),),
+}
+_EVERYTHING: Final = Column("范围", "scope", "未分组:全部合计", "Not grouped: all together")
+_BEYOND_DUTY: Final = (
+    "无互认义务时的决定,另行计数",
+    "Decided where nothing obliged to recognise, counted apart",
+)
+_COUNTERS: Final[Mapping[str, Column]] = {
+    "reminders": Column(
+        "提醒", "reminders", "有可互认结果的提醒", "Reminders of a recognisable prior", _COUNT
+    ),
+    "recognised": Column("认可", "recognised", "现行有效的互认", "Recognitions that stand", _COUNT),
+    "refused": Column("复检", "refused", "不予互认而复检", "Examined again instead of recognised", _COUNT),
+    "excused": Column("不计", "excused", "依规定不计入的复检", "Repeats that the rules excuse", _COUNT),
+    "beyond_duty": Column("超出义务", "beyond_duty", *_BEYOND_DUTY, _COUNT),
+    "cited": Column("引用", "cited", "引用既往结果", "Priors cited", _COUNT),
+    "undone": Column("撤销", "undone", "已撤销的决定", "Decisions undone", _COUNT),
+    "unpriced": Column(
+        "无价格", "unpriced", "互认而无价格,节约计为 0", "Recognised without a price: saves 0", _COUNT
+    ),
+}
+_RATE: Final = Column(
+    "互认率",
+    "rate",
+    "认可 ÷(提醒 − 不计),本院结果除外;无提醒时为空",
+    "Recognised ÷ (reminders − excused), priors of the own hospital left out; empty where nothing was asked",
+    "0.00%",
+)
+_MONEY: Final[Mapping[str, Column]] = {
+    "saved_fen": Column("节约(元)", "saved yuan", "入账的节约", "Savings booked, in yuan", _YUAN),
+    "reversed_fen": Column("冲回(元)", "reversed yuan", "冲回的节约", "Savings taken back, in yuan", _YUAN),
+    "net_fen": Column("净额(元)", "net yuan", "节约减冲回", "Saved less reversed, in yuan", _YUAN),
+}
+_ENTRY: Final[Mapping[str, Column]] = {
+    "entry_id": Column("账目", "entry", "账目号", "Number of the entry"),
+    "kind": Column(
+        "类别",
+        "kind",
+        "saving 节约,reversal 冲回,reinstatement 恢复",
+        "A saving, its reversal, or that undone",
+    ),
+    "amount_fen": Column(
+        "金额(元)", "yuan", "冲回为负数", "In yuan; negative where money is taken back", _YUAN
+    ),
+    "hospital": Column("机构", "hospital", "申请机构的代码", "Code of the asking hospital"),
+    "item": Column("项目", "item", "互认清单中的项目代码", "Code of the item on the recognised list"),
+    "business_date": Column("业务日", "day", "决定所属的业务日", "Business date of the decision"),
+    "posted_at": Column("入账", "posted", "入账时刻", "When the entry was posted"),
+    "decision_id": Column("决定", "decision", "账目所依据的决定", "The decision behind the entry"),
+    "cause": Column(
+        "因", "cause", "decision 决定,undo 撤销,examination 复检", "The decision, its undo, or an examination"
+    ),
+    "own_hospital": Column("本院结果", "own_hospital", "既往检查出自本院", "The prior is the hospital's own"),
+    "emergency": Column("急诊", "emergency", "开单为急诊", "The order was an emergency"),
+    "beyond_duty": Column("超出义务", "beyond_duty", *_BEYOND_DUTY),
+}
+
+
+def report_table(answer: Mapping[str, Any], as_of: str) -> Table:
+    """Return the report as `savings.report` gives it, a total beneath."""
+    names = list(dict.fromkeys(answer["group_by"]))
+    groups = [column for name in names for column in _GROUPS[name]] or [_EVERYTHING]
+    total = ["合计 total", *[None] * (len(groups) - 1)]
+    return Table(
+        title="节约费用 savings",
+        facts=_facts(answer["from"], answer["to"], as_of),
+        columns=[*groups, *_COUNTERS.values(), _RATE, *_MONEY.values()],
+        rows=[[*_labels(row, names), *_figures(row)] for row in answer["rows"]],
+        total=[*total, *_figures(answer["total"])],
+    )
+
+
+def entries_table(found: Mapping[str, Any], first: date, last: date, as_of: str) -> Table:
+    """Return a page of entries as `ledger_entries.page` gives it; its facts say where the next page begins."""
+    return Table(
+        title="账目 entries",
+        facts=[
+            *_facts(f"{first:%Y-%m}", f"{last:%Y-%m}", as_of),
+            ("下一页 next page: after=", "—" if found["next"] is None else str(found["next"])),
+        ],
+        columns=list(_ENTRY.values()),
+        rows=[[_cell(name, each[name]) for name in _ENTRY] for each in found["entries"]],
+    )
+
+
+def _facts(first: str, last: str, as_of: str) -> list[tuple[str, Cell]]:
+    return [("期间 period", f"{first} — {last}"), ("截至 as of", as_of)]
+
+
+def _labels(row: Mapping[str, Any], names: list[str]) -> list[Cell]:
+    """Return code and name of what a row is about; a month has no name beside itself."""
+    labels = [row[part] for name in names for part in (name, f"{name}_name") if part in row]
+    return labels or ["全部 all"]
+
+
+def _figures(row: Mapping[str, Any]) -> list[Cell]:
+    return [_cell(name, row[name]) for name in (*_COUNTERS, "rate", *_MONEY)]
+
+
+def _cell(name: str, value: Cell) -> Cell:
+    """Return a value as it stands, and fen as yuan without a float between them."""
+    return Decimal(value).scaleb(-2) if name.endswith("_fen") and isinstance(value, int) else value
