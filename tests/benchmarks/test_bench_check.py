@@ -9,14 +9,13 @@ import io
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,25 +29,17 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from catalog.embedded import Embedded
-from catalog.embedded_child import free_ports
-from catalog.seed import IN_FULL_PERCENT, size_of
 from exchange.cds_texts import TEXTS
-from exchange.tokens import TokenKey, open_token_key
 from tests.benchmarks import table
 from tests.benchmarks.asking import (
-    HOSPITALS,
-    Question,
     cds_call,
     cds_messages,
     messages,
-    questions,
     token,
     trivial_messages,
 )
-from tests.cds_client import CdsClient, Key
-from tests.city import as_role
+from tests.benchmarks.seeded_api import Served, served
 from tests.flow import orthanc
-from tests.flow.running import HUREN, until
 from tests.needs import find_tool
 
 SIZES = [int(text) for text in os.environ.get("HUREN_BENCH_RESULTS", "1000000,10000000").split(",")]
@@ -64,18 +55,6 @@ P99_ONE_MS, P99_ONE_FULL_SIZE_MS, P99_SIXTEEN_MS, P99_CDS_MS = 15.0, 20.0, 80.0,
 UNKNOWN = TEXTS["unknown"][0]
 LARGER_IS_AT_MOST, OF_TRIVIAL_AT_LEAST, OF_ORTHANC_AT_LEAST = 1.3, 0.35, 1.0
 SEED_SECONDS = 30 * 60
-
-
-@dataclass(frozen=True)
-class Served:
-    """An `huren api` on a seeded database."""
-
-    port: int
-    database_url: str
-    key: TokenKey
-    asked: list[Question]
-    seed: dict[str, Any]
-    cds: CdsClient
 
 
 @dataclass(frozen=True)
@@ -108,11 +87,14 @@ def test_a_check_answers_in_time_at_any_size_and_beside_orthanc(folder: Path) ->
     rows = []
     with Embedded(folder / "services", own=True) as servers, ExitStack() as serving:
         servers.wait_s3()
-        served = {size: serving.enter_context(_served(servers, folder / str(size), size)) for size in SIZES}
-        for each in served.values():
+        each_size = {
+            size: serving.enter_context(served(servers, folder / str(size), size, QUESTIONS))
+            for size in SIZES
+        }
+        for each in each_size.values():
             _assert_correct(each)
-        found = _measured(served)
-        for size, each in served.items():
+        found = _measured(each_size)
+        for size, each in each_size.items():
             rows += [*_rows(size, found[size], each.seed), _cds_row(size, _cds_under_load(each))]
     rows.append(_beside_orthanc(folder, max(loads["check", 16].per_second for loads in found.values())))
     if len(SIZES) > 1:
@@ -129,63 +111,6 @@ def _holds(row: dict[str, Any]) -> bool:
         return True
     value = row.get("ratio", row.get("ours"))
     return bool(value <= row["limit"] if row.get("at_most") else value >= row["limit"])
-
-
-@contextmanager
-def _served(servers: Embedded, data: Path, size: int) -> Iterator[Served]:
-    """Seed a database of its own and serve it as `huren api` does."""
-    with psycopg.connect(servers.services.owner_url, autocommit=True) as connection:
-        connection.execute(f"create database bench_{size}")
-    url = f"{servers.services.owner_url.rpartition('/')[0]}/bench_{size}"
-    s3 = servers.services.s3
-    assert s3 is not None
-    environment = os.environ | {
-        "HUREN_DATABASE_URL": url,
-        "HUREN_API_DATABASE_URL": as_role(url, servers.services.api_url),
-        "HUREN_S3_ENDPOINT": s3.endpoint,
-        "HUREN_S3_ACCESS_KEY": s3.access_key,
-        "HUREN_S3_SECRET_KEY": s3.secret_key,
-    }
-    _run("migrate", "--data-dir", data, environment=environment)
-    began = time.monotonic()
-    seeded = json.loads(
-        _run("seed", "--results", size, "--data-dir", data, "--json", environment=environment)
-    )
-    seeded["total_seconds"] = round(time.monotonic() - began, 1)
-    with psycopg.connect(url) as connection:
-        row = connection.execute("select pg_database_size(current_database())").fetchone()
-        assert row is not None
-        seeded["size_bytes"] = row[0]
-    port = free_ports(1)[0]
-    address = f"http://127.0.0.1:{port}"
-    command = [*HUREN, "api", "--data-dir", str(data), "--http-port", str(port)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: orthanc.is_listening(port), 60)
-        asked = questions(url, size_of(size).people, IN_FULL_PERCENT, QUESTIONS)
-        with httpx2.Client(base_url=address, trust_env=False, timeout=30) as http:
-            client = CdsClient(http.request, Key(algorithm="EdDSA"), base=address)
-            _register(client, data, environment)
-            yield Served(port, url, open_token_key(data / "keys" / "token.pem"), asked, seeded, client)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _register(client: CdsClient, data: Path, environment: dict[str, str]) -> None:
-    """Let an ordering system of one hospital call."""
-    keys = data / "cds.json"
-    keys.write_text(json.dumps({"keys": [client.key.public()]}))
-    named = ("cds-client", "add", HOSPITALS[0], client.iss)
-    _run(*named, "--jwks", keys, "--data-dir", data, environment=environment)
-
-
-def _run(*arguments: Any, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [*HUREN, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 def _assert_correct(served: Served) -> None:

@@ -1,0 +1,130 @@
+"""The regulator's figures over a city's books: reports of any month, the way to their entries, and the recount.
+
+    make bench ARGS="-k savings -s"
+
+Over 1 and 10 million results with a check to five of them and a decision to thirty; HUREN_BENCH_RESULTS sets others.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import psycopg
+import pytest
+
+from catalog.embedded import Embedded
+from tests.benchmarks import table
+from tests.benchmarks.seeded_api import Served, run, served
+
+SIZES = [int(text) for text in os.environ.get("HUREN_BENCH_RESULTS", "1000000,10000000").split(",")]
+CHECKS_SHARE, DECISIONS_SHARE = 5, 33
+REPORT_P95_MS, VERIFY_SECONDS = 150.0, 60.0
+GROUPINGS = ("", "hospital", "district", "tier", "item", "district,item", "hospital,item")
+QUESTIONS = 100
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the volume that is to be measured; nothing is left in it."""
+    place = Path(os.environ.get("HUREN_BENCH_DIR") or tmp_path_factory.mktemp("bench")) / uuid4().hex
+    place.mkdir(parents=True)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.benchmark
+@pytest.mark.alone
+def test_figures_of_any_month_and_their_recount_are_there_in_time(folder: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    with Embedded(folder / "services", own=True) as servers, ExitStack() as serving:
+        servers.wait_s3()
+        for size in SIZES:
+            books = ("--checks", size // CHECKS_SHARE, "--decisions", size // DECISIONS_SHARE)
+            city = serving.enter_context(served(servers, folder / str(size), size, QUESTIONS, *books))
+            rows += measured(city, size)
+    table.show(rows)
+    assert [row["what"] for row in rows if row["ours"] > row["limit"]] == []
+
+
+def measured(city: Served, size: int) -> list[dict[str, Any]]:
+    """Return what was seen of one city; the figures are right before they are timed."""
+    with httpx2.Client(base_url=f"http://127.0.0.1:{city.port}", trust_env=False, timeout=60) as http:
+        assert_right(http, city)
+        reports = timed(http, city, [path(*each) for each in product(months(city), GROUPINGS)])
+        chains = timed(http, city, [f"/v1/savings/entries/{number}" for number in range(1, 401)])
+    began = time.monotonic()
+    found = json.loads(
+        run("savings", "verify", "--json", "--data-dir", city.data, environment=city.environment)
+    )
+    seconds = time.monotonic() - began
+    assert found["agrees"]
+    assert found["range"]["decisions"] >= size // DECISIONS_SHARE
+    said = f"{size:,} results, {found['range']['checks']:,} checks, {found['range']['decisions']:,} decisions"
+    return [
+        row(f"report of a month, p95 ms; {said}", percentile(reports, 0.95), REPORT_P95_MS, reports),
+        row(f"an entry explained, p95 ms; {size:,} results", percentile(chains, 0.95), REPORT_P95_MS, chains),
+        row(f"recount of everything, s; {size:,} results", round(seconds, 1), VERIFY_SECONDS, []),
+    ]
+
+
+def row(what: str, ours: float, limit: float, milliseconds: list[float]) -> dict[str, Any]:
+    """Return a row of the table."""
+    spread = {"p50": percentile(milliseconds, 0.5), "longest": milliseconds[-1]} if milliseconds else {}
+    return {"what": what, "ours": ours, "limit": limit, "at_most": True, **spread}
+
+
+def assert_right(http: httpx2.Client, city: Served) -> None:
+    """The whole total is what the ledger comes to, and the months' totals are its parts."""
+    whole = http.get(
+        "/v1/savings", params={"from": "2000-01", "group_by": "month"}, headers=signed_in(city, "first")
+    ).json()
+    with psycopg.connect(city.database_url) as connection:
+        found = connection.execute("select sum(amount_fen) from ledger").fetchone()
+    assert found is not None
+    assert whole["total"]["net_fen"] == int(found[0]) == sum(each["net_fen"] for each in whole["rows"]) > 0
+
+
+def months(city: Served) -> list[str]:
+    """Return every month there are figures of."""
+    with psycopg.connect(city.database_url) as connection:
+        found = connection.execute(
+            "select distinct to_char(month, 'YYYY-MM') from monthly order by 1"
+        ).fetchall()
+    return [month for (month,) in found]
+
+
+def path(month: str, group: str) -> str:
+    """Return the report of a month, its first page where it has several."""
+    return f"/v1/savings?from={month}&to={month}&group_by={group}"
+
+
+def signed_in(city: Served, subject: str) -> dict[str, str]:
+    """Return the headers of a regulator of this name."""
+    token = city.key.issue(subject=subject, role="regulator", lifetime=timedelta(hours=1))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def timed(http: httpx2.Client, city: Served, asked: list[str]) -> list[float]:
+    """Return the milliseconds of each answer, the shortest first; no caller asks so often that he must wait."""
+    found = []
+    for number, each in enumerate(asked):
+        headers = signed_in(city, f"{asked[0]} {number // 20}")
+        began = time.perf_counter()
+        answer = http.get(each, headers=headers)
+        found.append((time.perf_counter() - began) * 1000)
+        assert answer.status_code == 200, answer.text
+    return sorted(found)
+
+
+def percentile(milliseconds: list[float], share: float) -> float:
+    """Return what so large a share of them does not pass."""
+    return round(milliseconds[min(int(len(milliseconds) * share), len(milliseconds) - 1)], 1)
