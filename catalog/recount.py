@@ -87,10 +87,20 @@ _WITH: Final = """
 with standing as materialized (
   select distinct on (decision_id) decision_id, id as entry_id, kind, cause, cause_id
     from ledger order by decision_id, id desc
-), human as (
-  select id as decision_id, person_id from decision
+), saved as (
+  select id, person_id, hospital_id, item_code, checked_at from decision
+   where action = 'recognise' and price_fen > 0
+), again as materialized (
+  select saved.id as decision_id, e.id as result_id, e.exam_time, e.laterality, e.body_part
+    from saved join examined e on e.person_id = saved.person_id
+     and e.hospital_id = saved.hospital_id and e.item_code = saved.item_code
+   where e.exam_time > saved.checked_at and e.status in ('active', 'erased')
    union all
-  select d.id, m.other_id from decision d join merged m on m.person_id = d.person_id
+  select saved.id, e.id, e.exam_time, e.laterality, e.body_part
+    from saved join merged m on m.person_id = saved.person_id
+    join examined e on e.person_id = m.other_id
+     and e.hospital_id = saved.hospital_id and e.item_code = saved.item_code
+   where e.exam_time > saved.checked_at and e.status in ('active', 'erased')
 )
 """
 _FAULTS: Final[dict[str, str]] = {
@@ -140,25 +150,21 @@ _FAULTS: Final[dict[str, str]] = {
       select s.decision_id, s.entry_id
         from standing s join decision d on d.id = s.decision_id join examined e on e.id = s.cause_id
        where s.kind = 'reversal' and s.cause = 'examination'
-         and (e.status not in ('active', 'erased') or not exists (
-               select from human h where h.decision_id = d.id and h.person_id = e.person_id))""",
+         and (e.status not in ('active', 'erased') or e.person_id is distinct from d.person_id and not exists (
+               select from merged m where m.person_id = d.person_id and m.other_id = e.person_id))""",
     "examination_reverses_twice": """
       select max(decision_id) as decision_id, max(entry_id) as entry_id from standing s
        where kind = 'reversal' and cause = 'examination' group by cause_id having count(*) > 1""",
     # The window is the shortest of any version of the list: a longer one is for the books to know.
     "examination_without_reversal": """
-      select d.id as decision_id, e.id as result_id
-        from decision d
+      select d.id as decision_id, again.result_id
+        from again join decision d on d.id = again.decision_id
         join standing s on s.decision_id = d.id and s.kind <> 'reversal'
-        join human h on h.decision_id = d.id
-        join examined e on e.person_id = h.person_id and e.hospital_id = d.hospital_id
-         and e.item_code = d.item_code and e.status in ('active', 'erased') and e.exam_time > d.checked_at
-         and (e.exam_time at time zone 'Asia/Shanghai')::date
+       where (again.exam_time at time zone 'Asia/Shanghai')::date
              <= d.business_date + (select min((i.fields ->> 'window_days')::int) from item i where i.code = d.item_code)
-         and (d.laterality is null or e.laterality is null or e.laterality in (d.laterality, 'B'))
-         and (d.body_part is null or e.body_part is null or e.body_part = d.body_part)
-       where d.action = 'recognise' and d.price_fen > 0
-         and e.id not in (select cause_id from standing where kind = 'reversal' and cause = 'examination')""",
+         and (d.laterality is null or again.laterality is null or again.laterality in (d.laterality, 'B'))
+         and (d.body_part is null or again.body_part is null or again.body_part = d.body_part)
+         and again.result_id not in (select cause_id from standing where kind = 'reversal' and cause = 'examination')""",
     "decision_missing": """
       select a.decision_id, a.id as audit_id from audited_act a left join decision d on d.id = a.decision_id
        where a.decision_id is not null and d.id is null""",

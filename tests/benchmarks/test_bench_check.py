@@ -8,19 +8,16 @@ HUREN_BENCH_RESULTS="130000000" (with HUREN_BENCH_DIR on a volume with 50 GB fre
 import io
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -70,15 +67,6 @@ class Load:
         return round(
             self.milliseconds[min(int(len(self.milliseconds) * share), len(self.milliseconds) - 1)], 2
         )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder on the volume that is to be measured; nothing is left in it."""
-    place = Path(os.environ.get("HUREN_BENCH_DIR") or tmp_path_factory.mktemp("bench")) / uuid4().hex
-    place.mkdir(parents=True)
-    yield place
-    shutil.rmtree(place)
 
 
 @pytest.mark.benchmark

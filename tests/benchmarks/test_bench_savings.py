@@ -7,15 +7,12 @@ Over 1 and 10 million results with a check to five of them and a decision to thi
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -30,15 +27,6 @@ CHECKS_SHARE, DECISIONS_SHARE = 5, 33
 REPORT_P95_MS, VERIFY_SECONDS = 150.0, 60.0
 GROUPINGS = ("", "hospital", "district", "tier", "item", "district,item", "hospital,item")
 QUESTIONS = 100
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder on the volume that is to be measured; nothing is left in it."""
-    place = Path(os.environ.get("HUREN_BENCH_DIR") or tmp_path_factory.mktemp("bench")) / uuid4().hex
-    place.mkdir(parents=True)
-    yield place
-    shutil.rmtree(place)
 
 
 @pytest.mark.benchmark

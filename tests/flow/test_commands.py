@@ -174,24 +174,30 @@ def test_env_prints_what_psql_and_an_s3_browser_need(clocked: Running) -> None:
     assert shell.stdout.startswith("postgresql://")
 
 
-def test_the_last_day_of_a_window_is_tried_from_outside_with_the_test_clock(
-    clocked: Running, folder: Path
-) -> None:
-    done = date.fromisoformat(TODAY) - timedelta(days=1)
+def examined(house: Running, folder: Path, person: int, day: date) -> str:
+    """Let hospital A send a chest CT of that morning; returns the study's UID once it is catalogued."""
     dataset = make_instance(
         folder / "1.dcm",
-        PatientID=id_number(4),
+        PatientID=id_number(person),
         PatientBirthDate="19800517",
         PatientSex="F",
         StudyDescription="胸部CT平扫",
         SpecificCharacterSet="ISO_IR 192",
         ContrastBolusAgent="",
-        AcquisitionDate=f"{done:%Y%m%d}",
+        AcquisitionDate=f"{day:%Y%m%d}",
         AcquisitionTime="080000",
     )
-    clocked.run("send", folder, "--to", f"127.0.0.1:{clocked.dicom_port}", "--calling", "A_PACS")
-    operator = clocked.token("operator")
-    until(lambda: dataset.StudyInstanceUID in [s["StudyInstanceUID"] for s in clocked.studies(operator)])
+    house.run("send", folder, "--to", f"127.0.0.1:{house.dicom_port}", "--calling", "A_PACS")
+    operator, uid = house.token("operator"), str(dataset.StudyInstanceUID)
+    until(lambda: uid in [s["StudyInstanceUID"] for s in house.studies(operator)])
+    return uid
+
+
+def test_the_last_day_of_a_window_is_tried_from_outside_with_the_test_clock(
+    clocked: Running, folder: Path
+) -> None:
+    done = date.fromisoformat(TODAY) - timedelta(days=1)
+    examined(clocked, folder, 4, done)
     clock = Path(clocked.environment["HUREN_TEST_CLOCK_FILE"])
     doctor = clocked.token("doctor", "B")
     body = {"patient": {"id_number": id_number(4)}, "orders": [{"order_id": "1", "item_code": "CT07"}]}
@@ -208,20 +214,8 @@ def test_the_last_day_of_a_window_is_tried_from_outside_with_the_test_clock(
 def test_the_commands_lead_from_a_figure_to_everything_behind_it_and_sign_the_recount(
     clocked: Running, folder: Path, tmp_path: Path
 ) -> None:
-    dataset = make_instance(
-        folder / "1.dcm",
-        PatientID=id_number(14),
-        PatientBirthDate="19800517",
-        PatientSex="F",
-        StudyDescription="胸部CT平扫",
-        SpecificCharacterSet="ISO_IR 192",
-        ContrastBolusAgent="",
-        AcquisitionDate=TODAY.replace("-", ""),
-        AcquisitionTime="000100",
-    )
-    clocked.run("send", folder, "--to", f"127.0.0.1:{clocked.dicom_port}", "--calling", "A_PACS")
-    operator, doctor = clocked.token("operator"), clocked.token("doctor", "B")
-    until(lambda: dataset.StudyInstanceUID in [s["StudyInstanceUID"] for s in clocked.studies(operator)])
+    uid = examined(clocked, folder, 14, date.fromisoformat(TODAY) - timedelta(days=1))
+    doctor = clocked.token("doctor", "B")
     body = {"patient": {"id_number": id_number(14)}, "orders": [{"order_id": "s1", "item_code": "CT07"}]}
     check = clocked.call("POST", "/v1/checks", doctor, json=body).json()
     shown = check["orders"][0]["candidates"][0]["result_id"]
@@ -232,9 +226,9 @@ def test_the_commands_lead_from_a_figure_to_everything_behind_it_and_sign_the_re
     mine = entries[-1]
     chain = json.loads(clocked.run("savings", "explain", mine["entry_id"], "--json").stdout)
     assert (chain["check"]["check_id"], chain["net_fen"]) == (check["check_id"], mine["amount_fen"])
-    assert chain["prior"]["StudyInstanceUID"] == dataset.StudyInstanceUID
+    assert chain["prior"]["StudyInstanceUID"] == uid
     told = clocked.run("savings", "explain", mine["entry_id"]).stdout
-    assert dataset.StudyInstanceUID in told
+    assert uid in told
     assert "净额 / net" in told
     kept = tmp_path / "recount.json"
     assert "agrees" in clocked.run("savings", "verify", "--out", kept).stdout
