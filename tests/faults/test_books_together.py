@@ -1,4 +1,4 @@
-"""Whatever eight clients do to the books at once, in whatever order: sums = ledger = recount, and nothing counts twice.
+"""FAULTS A17: whatever eight clients do to the books at once, in whatever order: sums = ledger = recount, and nothing counts twice.
 
 Checks, decisions, undos, resends, changes of price, late examinations, withdrawals and their ends, on few patients and
 few orders, so that they meet.
