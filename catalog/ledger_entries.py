@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, Select, select, text
 from sqlalchemy.orm import Session
 
+from catalog import savings
 from catalog.errors import NotFound
 from catalog.items import ItemList
 from catalog.rules import local_day
@@ -34,11 +35,12 @@ def page(
 ) -> dict[str, Any]:
     """Return entries whose business date lies in the months from `first` to `last`, oldest first.
 
-    `next` is what to give as `after` for the following page; None at the end.
+    `next` is what to give as `after` for the following page; None at the end. Raises InvalidInput for a reversed range.
     """
+    months = savings.months(first, last)
     query = _entries().where(
-        LedgerEntry.business_date >= first.replace(day=1),
-        LedgerEntry.business_date < _month_after(last),
+        LedgerEntry.business_date >= months[0],
+        LedgerEntry.business_date < _month_after(months[1]),
         LedgerEntry.id > after,
     )
     if hospital is not None:

@@ -146,7 +146,10 @@ def _answer_and_keep(
     person: Known | None,
     found: Rows | None = None,
 ) -> Steps[tuple[dict[str, Any], bytes]]:
-    """Return the answer, and the JSON of it that is kept; `found` are the rows of the look-up of what the person had done, where they are there already."""
+    """Return the answer, and the JSON of it that is kept.
+
+    `found` are the rows of the look-up of what the person had done, where they are there already.
+    """
     asking = asked.asking
     answer, disclosed = may_disclose(person, request.document, request.demographics)
     given = yield from _answer(asked, person if disclosed else None, answer, found)

@@ -1,6 +1,6 @@
 """An independent recount: every sum from the events, the ledger against all that it follows from, by other SQL.
 
-Nothing here is used to keep the books, and nothing that keeps them is used here.
+Nothing here is used to keep the books, and of what keeps them only the names of the sums are used here.
 """
 
 from collections.abc import Callable, Iterator

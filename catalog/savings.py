@@ -45,25 +45,30 @@ def report(
     `next` is the offset of those that follow, None at the end. Raises InvalidInput for an unknown grouping or a
     reversed range.
     """
-    if first > last:
-        raise InvalidInput("起始月份晚于截止月份", "The range is reversed", field="from")
+    asked = months(first, last)
     if unknown := [name for name in group_by if name not in _GROUP_COLUMNS]:
         raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
-    months = (first.replace(day=1), last.replace(day=1))
     group_by = tuple(dict.fromkeys(group_by))
-    query = _query(months, group_by).offset(offset).limit(None if limit is None else limit + 1)
+    query = _query(asked, group_by).offset(offset).limit(None if limit is None else limit + 1)
     found = session.execute(query).mappings().all()
-    (total,) = session.execute(_query(months, ())).mappings()
+    (total,) = session.execute(_query(asked, ())).mappings()
     names = _names(session, items)
     return {
-        "from": months[0].isoformat()[:7],
-        "to": months[1].isoformat()[:7],
+        "from": asked[0].isoformat()[:7],
+        "to": asked[1].isoformat()[:7],
         "group_by": list(group_by),
         "rows": [_keys(names, row, group_by) | _figures(row) for row in found[:limit]],
         "next": offset + limit if limit is not None and len(found) > limit else None,
         "total": _figures(total),
-        "unpriced": _gaps(session, months),
+        "unpriced": _gaps(session, asked),
     }
+
+
+def months(first: date, last: date) -> tuple[date, date]:
+    """Return the first days of the months from `first` to `last`. Raises InvalidInput for a reversed range."""
+    if first > last:
+        raise InvalidInput("起始月份晚于截止月份", "The range is reversed", field="from")
+    return first.replace(day=1), last.replace(day=1)
 
 
 def rate(recognised: int, reminders: int, excused: int) -> float | None:

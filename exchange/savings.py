@@ -166,10 +166,7 @@ def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
 def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
     """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
     today = local_day(clock())
-    found = _month(first, "from", today.replace(month=1)), _month(last, "to", today)
-    if found[0] > found[1]:
-        raise InvalidInput("起始月份晚于截止月份", "The range is reversed", field="from")
-    return found
+    return _month(first, "from", today.replace(month=1)), _month(last, "to", today)
 
 
 def _month(given: str | None, field: str, default: date) -> date:

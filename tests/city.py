@@ -141,6 +141,19 @@ class City:
         return people.register_patient(self.catalogue, doctor, document, Demographics(**given), patient_id)
 
 
+def environment_of_commands(database_url: str, folder: Path, now: datetime) -> dict[str, str]:
+    """Return the environment in which a command works on this database, with the keys of `folder`, at that time."""
+    clock = folder / "clock"
+    clock.write_text(now.isoformat())
+    return {
+        "HUREN_DATABASE_URL": database_url,
+        "HUREN_KEYS_DIR": str(folder),
+        "HUREN_ENV": "test",
+        "HUREN_TEST_CLOCK_FILE": str(clock),
+        "HUREN_DATA_DIR": str(folder),
+    }
+
+
 def pack_of(hospital: str, header: StudyHeader, number: int, received: datetime) -> PackRecord:
     """Return the record of a pack with one instance."""
     digest = hashlib.sha256(f"{hospital}{number}{header.StudyInstanceUID}".encode()).hexdigest()

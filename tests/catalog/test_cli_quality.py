@@ -14,7 +14,7 @@ from catalog import studies
 from catalog.cli_qc import qc
 from catalog.cli_quality import quality
 from catalog.datafile import InvalidList
-from tests.city import City, open_catalogue, pack_of
+from tests.city import City, environment_of_commands, open_catalogue, pack_of
 
 Run = Callable[..., Result]
 HEAD = "hospital,item,scope,result,from,to\n"
@@ -26,15 +26,7 @@ def town(fresh_database_url: str, tmp_path: Path) -> Iterator[tuple[City, Run]]:
     made: list[City] = []
     catalogue = open_catalogue(fresh_database_url, tmp_path, lambda: made[0].now)
     made.append(City(catalogue))
-    clock = tmp_path / "clock"
-    clock.write_text(made[0].now.isoformat())
-    environment = {
-        "HUREN_DATABASE_URL": fresh_database_url,
-        "HUREN_KEYS_DIR": str(tmp_path),
-        "HUREN_ENV": "test",
-        "HUREN_TEST_CLOCK_FILE": str(clock),
-        "HUREN_DATA_DIR": str(tmp_path),
-    }
+    environment = environment_of_commands(fresh_database_url, tmp_path, made[0].now)
 
     def run(commands: typer.Typer, *arguments: str) -> Result:
         return CliRunner(env=environment).invoke(commands, arguments)

@@ -22,6 +22,7 @@ from exchange import table_files
 from exchange.cli_savings import savings_app
 from exchange.table_files import Column, Table, csv_of, xlsx_of
 from tests.catalog.test_item_lists import changed
+from tests.city import environment_of_commands
 from tests.exchange.conftest import Service
 from tests.exchange.test_curation import as_csv
 from tests.exchange.test_savings_api import JUNE, read, recognised
@@ -231,15 +232,7 @@ def test_no_text_that_others_can_set_becomes_a_formula(busy: Service) -> None:
 @pytest.fixture
 def command(busy: Service, fresh_database_url: str, tmp_path: Path) -> Callable[..., Result]:
     """Run `huren savings …` on the database of the service, at its time."""
-    clock = tmp_path / "clock"
-    clock.write_text(busy.city.now.isoformat())
-    environment = {
-        "HUREN_DATABASE_URL": fresh_database_url,
-        "HUREN_KEYS_DIR": str(tmp_path),
-        "HUREN_ENV": "test",
-        "HUREN_TEST_CLOCK_FILE": str(clock),
-        "HUREN_DATA_DIR": str(tmp_path),
-    }
+    environment = environment_of_commands(fresh_database_url, tmp_path, busy.city.now)
     return lambda *words: CliRunner(env=environment).invoke(savings_app, words)
 
 

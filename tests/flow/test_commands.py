@@ -83,6 +83,7 @@ BAD = {
     "price file": ["prices", "import", str(README)],
     "local codes": ["items", "map", "B", str(README)],
     "savings range": ["savings", "report", "--from", "2026-12", "--to", "2026-01"],
+    "entries range": ["savings", "entries", "--from", "2026-12", "--to", "2026-01"],
     "savings group": ["savings", "report", "--group-by", "doctor"],
     "token role": ["token", "--role", "king"],
     "token hospital": ["token", "--role", "doctor", "--hospital", "ZZ"],
