@@ -1,5 +1,7 @@
 """Append-only record of disclosures and acts, written in the transaction of what it records."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -59,9 +61,17 @@ def record_of(
     }
 
 
-def is_to_blame(error: exc.DBAPIError) -> bool:
-    """Say whether a statement that writes more than the audit failed at the audit."""
-    return not isinstance(error, exc.OperationalError | exc.InterfaceError) and _TABLE in str(error.orig)
+@contextmanager
+def blamed() -> Iterator[None]:
+    """Raise AuditDown for a statement that writes more than the audit, where it failed at the audit."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError):  # the database itself is down
+        raise
+    except exc.DBAPIError as error:
+        if _TABLE in str(error.orig):
+            raise down() from error
+        raise
 
 
 def down() -> AuditDown:

@@ -10,7 +10,6 @@ from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import exc
 
 from catalog import audit
 from catalog.context import Caller
@@ -89,12 +88,8 @@ def keep(
         "business_date": business_date,
         "orders": orjson.dumps(orders).decode(),
     }
-    try:
+    with audit.blamed():
         yield Statement(_KEEP, row, ends=True)
-    except exc.DBAPIError as error:
-        if audit.is_to_blame(error):
-            raise audit.down() from error
-        raise
 
 
 def _orders(answers: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

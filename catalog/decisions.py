@@ -8,26 +8,18 @@ from typing import Any, Final, Literal
 
 import orjson
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, people, quality, registry, reports, sharing
+from catalog import deciding, groups, ledger, quality, registry
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
+from catalog.deciding import Asked, Claimed, Ordered
 from catalog.errors import Conflict, Expired, InvalidInput, NotFound
+from catalog.lookup import Done
 from catalog.records import Shown
-from catalog.report_records import WITHDRAWN
+from catalog.registry_view import Registry
 from catalog.rules import local_day
-from catalog.tables import (
-    Decision,
-    Hospital,
-    Idempotency,
-    LedgerEntry,
-    OrderCheck,
-    OrderedItem,
-    Result,
-    Study,
-)
+from catalog.tables import Decision, Result
 
 Action = Literal["recognise", "override", "undo", "cite"]
 _KEY_LENGTH: Final = 255
@@ -59,13 +51,18 @@ class DecisionRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Deciding:
+    """A request on an order of a check; `people` are the person asked about and those merged with him, all locked."""
+
     session: Session
     catalogue: Catalogue
     caller: Caller
-    hospital: Hospital
-    check: OrderCheck
-    order: OrderedItem
+    registry: Registry
+    hospital_id: int
+    check_id: uuid.UUID
+    check: Asked
     answer: dict[str, Any]
+    order: Ordered
+    people: frozenset[int]
     request: DecisionRequest
     now: datetime
 
@@ -87,15 +84,13 @@ def decide(
     _check_key(idempotency_key)
     body = hashlib.sha256(orjson.dumps([str(check_id), asdict(request)])).hexdigest()
     with transaction(catalogue.engine) as session:
-        hospital = registry.hospital_by_code(session, caller.hospital_code)
-        earlier = _claim_key(session, hospital.id, idempotency_key, body)
-        if earlier:
-            return earlier
-        deciding = _open(session, catalogue, caller, hospital, check_id, request)
-        event = _ACTIONS[request.action](deciding)
-        answer = _finish(deciding, event)
-        session.get_one(Idempotency, (hospital.id, idempotency_key)).answer = answer
-        return answer
+        claimed = deciding.claim(
+            session, caller, check_id, request.order_number, key=idempotency_key, body_sha256=body
+        )
+        if claimed.earlier:
+            return claimed.earlier
+        on = _open(session, catalogue, caller, claimed, check_id, request)
+        return _finish(on, _ACTIONS[request.action](on), idempotency_key)
 
 
 def _check_key(key: str) -> None:
@@ -108,32 +103,18 @@ def _check_key(key: str) -> None:
         )
 
 
-def _claim_key(session: Session, hospital_id: int, key: str, body: str) -> dict[str, Any]:
-    """Return the answer already given to this key, or nothing after claiming it for this transaction."""
-    row = {"hospital_id": hospital_id, "key": key, "body_sha256": body, "answer": {}}
-    session.execute(insert(Idempotency).values(row).on_conflict_do_nothing())
-    standing = session.get_one(Idempotency, (hospital_id, key), with_for_update=True)
-    if standing.body_sha256 != body:
-        raise Conflict(
-            "该 Idempotency-Key 已用于另一请求",
-            "This Idempotency-Key was used for a different request",
-            code="idempotency_key_reused",
-        )
-    return standing.answer
-
-
 def _open(
     session: Session,
     catalogue: Catalogue,
     caller: Caller,
-    hospital: Hospital,
+    claimed: Claimed,
     check_id: uuid.UUID,
     request: DecisionRequest,
 ) -> _Deciding:
-    check = session.get(OrderCheck, check_id)
-    if check is None or check.hospital_id != hospital.id:
+    check = claimed.check
+    if check is None:
         raise NotFound("没有该次询问", "No such check", code="unknown_check")
-    answer = next((o for o in check.given["orders"] if o["order_id"] == request.order_number), None)
+    answer = check.answer
     if answer is None:
         raise NotFound("该次询问中没有此医嘱", "The check has no such order", code="unknown_order")
     if check.person_id is None or answer.get("error") or not answer["candidates"]:
@@ -143,23 +124,35 @@ def _open(
             field="order_id",
             code="no_candidate",
         )
-    people.lock(session, {check.person_id})
-    order = session.get_one(OrderedItem, (hospital.id, request.order_number), with_for_update=True)
-    return _Deciding(session, catalogue, caller, hospital, check, order, answer, request, catalogue.clock())
+    people = groups.lock(session, {check.person_id})
+    return _Deciding(
+        session=session,
+        catalogue=catalogue,
+        caller=caller,
+        registry=Registry(session, catalogue.registry.under(claimed.stamp)),
+        hospital_id=claimed.hospital_id,
+        check_id=check_id,
+        check=check,
+        answer=answer,
+        order=deciding.lock_order(session, claimed.hospital_id, request.order_number, people),
+        people=people,
+        request=request,
+        now=catalogue.clock(),
+    )
 
 
-def _recognise(deciding: _Deciding) -> Decision:
-    request = deciding.request
+def _recognise(on: _Deciding) -> Decision:
+    request = on.request
     if request.reason_code or request.reason_text:
         raise InvalidInput("认可时不填理由", "Recognising takes no reason", field="reason_code")
-    _refuse_late(deciding)
-    _refuse_second(deciding)
-    _refuse_other_person(deciding, deciding.order.person_id)
-    candidate = _candidate(deciding)
-    result = _standing_result(deciding, int(candidate["result_id"]))
-    price = _price(deciding)
-    return Decision(
-        **_common(deciding),
+    _refuse_late(on)
+    _refuse_second(on)
+    _refuse_other_person(on, on.order.person_id)
+    candidate = _candidate(on)
+    result = _standing_result(on, int(candidate["result_id"]))
+    price = _price(on)
+    return _event(
+        on,
         result_id=result.id,
         issuing_hospital_id=result.hospital_id,
         beyond_duty=candidate["verdict"] != Shown.RECOGNISABLE,
@@ -169,9 +162,9 @@ def _recognise(deciding: _Deciding) -> Decision:
     )
 
 
-def _override(deciding: _Deciding) -> Decision:
-    request = deciding.request
-    reason = deciding.catalogue.override_reasons.get(request.reason_code or "")
+def _override(on: _Deciding) -> Decision:
+    request = on.request
+    reason = on.catalogue.override_reasons.get(request.reason_code or "")
     if reason is None:
         raise InvalidInput(
             "须选择重新检查的理由",
@@ -191,45 +184,45 @@ def _override(deciding: _Deciding) -> Decision:
             field="explained_to_patient",
             code="explanation_required",
         )
-    _refuse_late(deciding)
-    _refuse_second(deciding)
-    _refuse_other_person(deciding, deciding.order.person_id)
-    candidate = _candidate(deciding) if request.result_id is not None else deciding.answer["candidates"][0]
-    return Decision(
-        **_common(deciding),
+    _refuse_late(on)
+    _refuse_second(on)
+    _refuse_other_person(on, on.order.person_id)
+    candidate = _candidate(on) if request.result_id is not None else on.answer["candidates"][0]
+    return _event(
+        on,
         result_id=int(candidate["result_id"]),
         reason_code=reason.code,
         reason_text=text or None,
         explained_to_patient=True,
         counts_as_refusal=reason.counts_as_refusal,
-        beyond_duty=not deciding.order.reminder,
-        own_hospital=deciding.order.own_hospital,
+        beyond_duty=not on.order.reminder,
+        own_hospital=on.order.own_hospital,
     )
 
 
-def _undo(deciding: _Deciding) -> Decision:
-    standing = _standing(deciding)
+def _undo(on: _Deciding) -> Decision:
+    standing = _standing(on)
     if standing is None:
         raise Conflict("没有可撤销的决定", "No decision stands that could be undone", code="nothing_to_undo")
-    _refuse_other_person(deciding, standing.person_id)
-    if deciding.now - standing.decided_at > deciding.catalogue.limits.undo_within:
+    _refuse_other_person(on, standing.person_id)
+    if on.now - standing.decided_at > on.catalogue.limits.undo_within:
         raise Expired("已超过可撤销的期限", "The time to undo has passed", code="undo_expired")
     undone = {name: getattr(standing, name) for name in _TAKEN_BY_UNDO}
-    return Decision(**_common(deciding) | undone, undoes_id=standing.id)
+    return _event(on, **undone, undoes_id=standing.id)
 
 
-def _cite(deciding: _Deciding) -> Decision:
+def _cite(on: _Deciding) -> Decision:
     """Let the record cite a prior (引用): no order is replaced by it, nothing is saved, and it never stands in the way."""
-    request = deciding.request
+    request = on.request
     if request.reason_code or request.reason_text:
         raise InvalidInput("引用时不填理由", "Citing takes no reason", field="reason_code")
-    _refuse_late(deciding)
-    _refuse_other_person(deciding, deciding.order.person_id)
-    candidate = _candidate(deciding)
-    result = _standing_result(deciding, int(candidate["result_id"]))
-    _refuse_cited(deciding, result.id)
-    return Decision(
-        **_common(deciding),
+    _refuse_late(on)
+    _refuse_other_person(on, on.order.person_id)
+    candidate = _candidate(on)
+    result = _standing_result(on, int(candidate["result_id"]))
+    _refuse_cited(on, result.id)
+    return _event(
+        on,
         result_id=result.id,
         issuing_hospital_id=result.hospital_id,
         own_hospital=candidate["own_hospital"],
@@ -239,27 +232,15 @@ def _cite(deciding: _Deciding) -> Decision:
 _ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo, "cite": _cite}
 
 
-def _finish(deciding: _Deciding, event: Decision) -> dict[str, Any]:
-    session, order = deciding.session, deciding.order
-    session.add(event)
-    session.flush()
-    if event.action != "cite":
-        order.standing_decision_id = None if event.action == "undo" else event.id
-    _count(deciding, event)
-    _tell_quality(deciding, event)
-    ledger.settle(session, deciding.catalogue, event.person_id)
-    session.flush()
-    audit.record(
-        session,
-        deciding.caller,
-        f"decision.{event.action}",
-        hospital_id=event.hospital_id,
-        person_id=event.person_id,
-        decision_id=event.id,
-        check_id=str(event.check_id),
-        **_money(event),
+def _finish(on: _Deciding, event: Decision, key: str) -> dict[str, Any]:
+    deciding.record(on.session, event)
+    _tell_quality(on, event)
+    stands = ledger.settle(
+        on.session, on.catalogue, event.person_id, people=on.people, counted=_counted(on, event)
     )
-    return _describe(deciding, event)
+    answer = _describe(event, stands.get(event.undoes_id or event.id, 0))
+    deciding.keep_answer(on.session, on.caller, event, key, answer, **_money(event))
+    return answer
 
 
 def _money(event: Decision) -> dict[str, int]:
@@ -269,29 +250,36 @@ def _money(event: Decision) -> dict[str, int]:
     return {"saving_fen": event.price_fen} if event.action == "recognise" else {}
 
 
-def _tell_quality(deciding: _Deciding, event: Decision) -> None:
-    reason = deciding.catalogue.override_reasons.get(event.reason_code or "")
+def _tell_quality(on: _Deciding, event: Decision) -> None:
+    reason = on.catalogue.override_reasons.get(event.reason_code or "")
     if reason is not None and reason.opens_quality_task and event.result_id is not None:
-        result = deciding.session.get_one(Result, event.result_id)
-        quality.take_decision(deciding.session, event, result.study_id)
+        result = on.session.get_one(Result, event.result_id)
+        quality.take_decision(on.session, event, result.study_id)
     elif event.undoes_id is not None:
-        quality.take_undo(deciding.session, event.undoes_id)
+        quality.take_undo(on.session, event.undoes_id)
 
 
-def _count(deciding: _Deciding, event: Decision) -> None:
-    """Add the event to its month; an undo takes its decision out of the month it was counted in."""
+def _counted(on: _Deciding, event: Decision) -> ledger.Sums:
+    """Return what the event adds to its month; an undo takes its decision out of the month it was counted in."""
     counted, sign = event, 1
     if event.undoes_id is not None:
-        counted, sign = deciding.session.get_one(Decision, event.undoes_id), -1
-    counters = {counter_of(counted): sign}
+        counted, sign = on.session.get_one(Decision, event.undoes_id), -1
+    counters = {_counter_of(counted): sign}
     if counted.action == "recognise" and counted.price_id is None:
         counters["unpriced"] = sign
     if sign < 0:
         counters["undone"] = 1
-    ledger.add_to_month(deciding.session, ledger.account_of(counted), counters)
+    account = ledger.Account.of(
+        counted.hospital_id,
+        counted.item_code,
+        counted.business_date,
+        own_hospital=counted.own_hospital,
+        emergency=counted.emergency,
+    )
+    return {account: counters}
 
 
-def counter_of(decision: Decision) -> str:
+def _counter_of(decision: Decision) -> str:
     """Return the monthly counter a standing decision belongs to."""
     if decision.action == "cite":
         return "cited"
@@ -302,10 +290,7 @@ def counter_of(decision: Decision) -> str:
     return "refused" if decision.counts_as_refusal else "excused"
 
 
-def _describe(deciding: _Deciding, event: Decision) -> dict[str, Any]:
-    entries = deciding.session.scalars(
-        select(LedgerEntry.amount_fen).where(LedgerEntry.decision_id == (event.undoes_id or event.id))
-    ).all()
+def _describe(event: Decision, standing_fen: int) -> dict[str, Any]:
     return {
         "decision_id": str(event.id),
         "check_id": str(event.check_id),
@@ -318,35 +303,41 @@ def _describe(deciding: _Deciding, event: Decision) -> dict[str, Any]:
         "decided_at": event.decided_at.isoformat(),
         "saving_fen": event.price_fen,
         "price_id": event.price_id,
-        "standing_fen": sum(entries),
+        "standing_fen": standing_fen,
     }
 
 
-def _common(deciding: _Deciding) -> dict[str, Any]:
-    return {
-        "check_id": deciding.check.id,
-        "hospital_id": deciding.hospital.id,
-        "order_number": deciding.request.order_number,
-        "person_id": deciding.check.person_id,
-        "item_code": deciding.answer["item"]["code"],
-        "laterality": deciding.answer.get("laterality"),
-        "body_part": deciding.answer.get("body_part"),
-        "action": deciding.request.action,
-        "emergency": deciding.check.urgency == "emergency",
-        "checked_at": deciding.check.asked_at,
-        "decided_at": deciding.now,
-        "business_date": local_day(deciding.now),
-        "caller": deciding.caller.subject,
+def _event(on: _Deciding, **more: Any) -> Decision:
+    """Return the event to come; what it says of itself stands in `more`."""
+    told = {
+        "check_id": on.check_id,
+        "hospital_id": on.hospital_id,
+        "order_number": on.request.order_number,
+        "person_id": on.check.person_id,
+        "item_code": on.answer["item"]["code"],
+        "laterality": on.answer.get("laterality"),
+        "body_part": on.answer.get("body_part"),
+        "action": on.request.action,
+        "counts_as_refusal": False,
+        "beyond_duty": False,
+        "own_hospital": False,
+        "emergency": on.check.urgency == "emergency",
+        "price_fen": 0,
+        "checked_at": on.check.asked_at,
+        "decided_at": on.now,
+        "business_date": local_day(on.now),
+        "caller": on.caller.subject,
     }
+    return Decision(**told | more)
 
 
-def _refuse_late(deciding: _Deciding) -> None:
-    if deciding.now > deciding.check.expires_at:
+def _refuse_late(on: _Deciding) -> None:
+    if on.now > on.check.expires_at:
         raise Expired("该次询问已过期,请重新询问", "This check has expired; ask again", code="check_expired")
 
 
-def _refuse_second(deciding: _Deciding) -> None:
-    standing = _standing(deciding)
+def _refuse_second(on: _Deciding) -> None:
+    standing = _standing(on)
     if standing is not None:
         raise Conflict(
             f"此医嘱已有决定({standing.id}),如需更改请先撤销",
@@ -355,8 +346,8 @@ def _refuse_second(deciding: _Deciding) -> None:
         )
 
 
-def _refuse_other_person(deciding: _Deciding, person_id: int) -> None:
-    if person_id not in _people_asked(deciding):
+def _refuse_other_person(on: _Deciding, person_id: int) -> None:
+    if person_id not in on.people:
         raise Conflict(
             "此医嘱号曾用于另一患者",
             "This order number was used for another patient",
@@ -364,15 +355,15 @@ def _refuse_other_person(deciding: _Deciding, person_id: int) -> None:
         )
 
 
-def _refuse_cited(deciding: _Deciding, result_id: int) -> None:
+def _refuse_cited(on: _Deciding, result_id: int) -> None:
     """A prior is cited once for an order, or the figures would count how often a button was pressed."""
     query = select(Decision.id).filter_by(
-        hospital_id=deciding.hospital.id,
-        order_number=deciding.request.order_number,
+        hospital_id=on.hospital_id,
+        order_number=on.request.order_number,
         action="cite",
         result_id=result_id,
     )
-    cited = deciding.session.scalars(query).first()
+    cited = on.session.scalars(query).first()
     if cited is not None:
         raise Conflict(
             f"此医嘱已引用该结果({cited})",
@@ -381,14 +372,14 @@ def _refuse_cited(deciding: _Deciding, result_id: int) -> None:
         )
 
 
-def _standing(deciding: _Deciding) -> Decision | None:
-    decision_id = deciding.order.standing_decision_id
-    return deciding.session.get_one(Decision, decision_id) if decision_id is not None else None
+def _standing(on: _Deciding) -> Decision | None:
+    decision_id = on.order.standing_decision_id
+    return on.session.get_one(Decision, decision_id) if decision_id is not None else None
 
 
-def _candidate(deciding: _Deciding) -> dict[str, Any]:
-    wanted = deciding.request.result_id
-    for candidate in deciding.answer["candidates"]:
+def _candidate(on: _Deciding) -> dict[str, Any]:
+    wanted = on.request.result_id
+    for candidate in on.answer["candidates"]:
         if candidate["result_id"] == wanted:
             return dict(candidate)
     raise InvalidInput(
@@ -399,32 +390,25 @@ def _candidate(deciding: _Deciding) -> dict[str, Any]:
     )
 
 
-def _standing_result(deciding: _Deciding, result_id: int) -> Result:
+def _standing_result(on: _Deciding, result_id: int) -> Done:
     """Return the prior as it stands now. Raises Conflict where it was withdrawn or is another person's."""
-    result = deciding.session.get_one(Result, result_id)
-    study = deciding.session.get(Study, result.study_id) if result.study_id else None
-    asked = _people_asked(deciding)
-    hidden = not sharing.is_shared(deciding.session, asked)
-    changed = result.status != "active" or result.person_id not in asked
-    if study is not None:
-        changed = changed or reports.newest_status(deciding.session, study.id) in WITHDRAWN
-    if changed or hidden or (study is not None and study.withdrawn):
+    found = None if on.order.opted_out else deciding.stands(on.session, result_id, on.people)
+    if found is None:
         raise Conflict(
             "该结果已撤回或变更,请重新询问",
             "The prior was withdrawn or changed; ask again",
             code="prior_withdrawn",
         )
-    return result
+    return found
 
 
-def _people_asked(deciding: _Deciding) -> frozenset[int]:
-    """Return the person asked about and those merged with him."""
-    asked = deciding.check.person_id
-    return groups.members(deciding.session, {asked}) if asked is not None else frozenset()
-
-
-def _price(deciding: _Deciding) -> tuple[int, int | None]:
-    asker = registry.institutions(deciding.session, [deciding.hospital])[deciding.hospital.id]
-    code = deciding.answer["item"]["code"]
-    row = registry.prices_for(deciding.session, asker, [code], local_day(deciding.now)).get(code)
+def _price(on: _Deciding) -> tuple[int, int | None]:
+    _, asker = on.registry.hospital(on.caller.hospital_code)
+    items = on.registry.items(on.catalogue.items, asker.regions, on.now)
+    code, day = on.answer["item"]["code"], local_day(on.now)
+    kept = items.get(code) is not None  # it may have left the list since the check
+    prices = (
+        on.registry.prices(asker, items, day) if kept else registry.prices_for(on.session, asker, [code], day)
+    )
+    row = prices.get(code)
     return (row.price_fen, int(row.row_id)) if row else (0, None)

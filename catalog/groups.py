@@ -1,12 +1,12 @@
 """People whom a curator found to be one human being: a group, seen as one by every check and by the books."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_
 from sqlalchemy.orm import Session, aliased
 
-from catalog import scope
+from catalog import db, scope
 from catalog.tables import Person
 
 
@@ -30,19 +30,6 @@ def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
 
     Returns everybody locked: those merged with them are locked too, also by a merge waited for.
     """
-    locked: dict[int, int | None] = {}
-    wanted: Collection[int] = members(session, person_ids)
-    while wanted - locked.keys():
-        query = select(Person.id, Person.group_id).where(_together(wanted)).order_by(Person.id)
-        found = dict(session.execute(query.with_for_update(key_share=True)).tuples().all())
-        news = {group for each, group in found.items() if group is not None and locked.get(each) != group}
-        locked = {**dict.fromkeys(wanted), **found}
-        if news:  # somebody may have joined the group while this waited
-            wanted = set(members(session, found))
+    session.flush()
+    ((locked,),) = db.rows(session, "select lock_people(%(asked)s::bigint[])", {"asked": sorted(person_ids)})
     return frozenset(locked)
-
-
-def _together(asked: Collection[int]) -> ColumnElement[bool]:
-    mine = aliased(Person)
-    shared = select(mine.group_id).where(mine.id.in_(asked), mine.group_id.is_not(None))
-    return or_(Person.id.in_(asked), Person.group_id.in_(shared))

@@ -1,21 +1,26 @@
-"""The books: savings, reversals and reinstatements in fen, and the monthly sums kept with them."""
+"""The books: savings, reversals and reinstatements in fen, and the monthly sums kept with them.
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Final
+What every decision goes through is written out in SQL: a doctor waits for it.
+"""
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, Final
 
-from catalog import groups, item_lists, registry
+import orjson
+from sqlalchemy.orm import Session
+
+from catalog import db, groups
 from catalog.context import Catalogue
 from catalog.items import ItemList
+from catalog.registry_view import Registry
 from catalog.scope import books
 from catalog.settlement import Examination, Recognition, Standing
 from catalog.settlement import settle as settle_person
-from catalog.tables import Decision, Hospital, LedgerEntry, Monthly, Result
 
 COUNTERS: Final = (
     "reminders",
@@ -29,163 +34,228 @@ COUNTERS: Final = (
     "saved_fen",
     "reversed_fen",
 )
-
-
-@books
-def settle(session: Session, catalogue: Catalogue, person_id: int) -> None:
-    """Bring a person's ledger in line with his decisions and examinations, by new entries only.
-
-    Those merged with him count as him. The caller holds the person's lock (`people.lock`).
-    """
-    session.flush()
-    people = groups.members(session, {person_id})
-    decisions = _recognise_events(session, people)
-    if not decisions:
-        return
-    undone = _undone(session, decisions)
-    lists = _lists_asked(session, catalogue, decisions)
-    recognitions = [_recognition(d, lists[d.id], undone.get(d.id)) for d in decisions]
-    standing = settle_person(recognitions, _examinations(session, people, decisions))
-    booked = _booked(session, [d.id for d in decisions])
-    for decision in decisions:
-        _post(session, catalogue, decision, standing[decision.id], booked.get(decision.id))
+# Of each recognition: the registry's stamp, what it claims, by what it was undone, and what is booked on it.
+_RECOGNISED: Final = """
+    select registry_stamp.stamp, d.id, d.hospital_id, d.item_code, d.laterality, d.body_part, d.checked_at, d.decided_at,
+           d.price_fen, d.business_date, d.own_hospital, d.emergency, d.person_id, undo.id, booked.net_fen,
+           last.cause, last.cause_id
+    from registry_stamp cross join decision d
+    left join decision undo on undo.undoes_id = d.id
+    left join lateral (select sum(amount_fen)::bigint as net_fen from ledger where decision_id = d.id) booked on true
+    left join lateral (
+        select cause, cause_id from ledger where decision_id = d.id order by id desc limit 1
+    ) last on true
+    where d.person_id = any(%(people)s) and d.action = 'recognise'
+    order by d.id
+"""
+_EXAMINED: Final = """
+    select id, hospital_id, item_code, laterality, body_part, exam_time from result
+    where person_id = any(%(people)s) and status in ('active', 'erased') and hospital_id = any(%(hospitals)s)
+      and exam_time > %(since)s
+"""
+_POST: Final = """
+    insert into ledger (kind, decision_id, person_id, hospital_id, item_code, amount_fen, cause, cause_id, business_date,
+                        posted_at)
+    select kind, decision_id, person_id, hospital_id, item_code, amount_fen, cause, cause_id, business_date, %(posted_at)s
+    from jsonb_to_recordset(%(entries)s::jsonb)
+         as e(number int, kind text, decision_id bigint, person_id bigint, hospital_id bigint, item_code text,
+              amount_fen bigint, cause text, cause_id bigint, business_date date)
+    order by number
+"""
+# Rows that several may write at once are taken in one order, so that none waits for another.
+_KEYS: Final = "hospital_id, item_code, month, own_hospital, emergency"
+_ADD: Final = f"""
+    insert into monthly ({_KEYS}, {", ".join(COUNTERS)})
+    select {_KEYS}, {", ".join(f"coalesce({name}, 0)" for name in COUNTERS)}
+    from jsonb_to_recordset(%(sums)s::jsonb)
+         as s(hospital_id bigint, item_code text, month date, own_hospital bool, emergency bool,
+              {", ".join(f"{name} bigint" for name in COUNTERS)})
+    order by {_KEYS}
+    on conflict ({_KEYS}) do update set {", ".join(f"{name} = monthly.{name} + excluded.{name}" for name in COUNTERS)}
+"""  # noqa: S608 (of constants)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where something is counted: asking hospital, item, the month of `day`, and what stands apart."""
+    """Where something is counted: asking hospital, item, first day of the month, and what stands apart."""
 
     hospital_id: int
     item_code: str
-    day: date
+    month: date
     own_hospital: bool
     emergency: bool
 
-
-def account_of(decision: Decision) -> Account:
-    """Return where a decision and its money are counted."""
-    return Account(
-        hospital_id=decision.hospital_id,
-        item_code=decision.item_code,
-        day=decision.business_date,
-        own_hospital=decision.own_hospital,
-        emergency=decision.emergency,
-    )
+    @classmethod
+    def of(
+        cls, hospital_id: int, item_code: str, day: date, *, own_hospital: bool, emergency: bool
+    ) -> "Account":
+        """Return where what is of this day is counted."""
+        return cls(hospital_id, item_code, day.replace(day=1), own_hospital, emergency)
 
 
-def add_to_month(session: Session, account: Account, counters: Mapping[str, int]) -> None:
-    """Add to the sums of one account's month, in the transaction of what is counted."""
-    key = {
-        "hospital_id": account.hospital_id,
-        "item_code": account.item_code,
-        "month": account.day.replace(day=1),
-        "own_hospital": account.own_hospital,
-        "emergency": account.emergency,
-    }
-    statement = insert(Monthly).values(**key, **counters)
-    sums = {name: getattr(Monthly, name) + statement.excluded[name] for name in counters}
-    session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=sums))
+Sums = Mapping[Account, Mapping[str, int]]
 
 
-def _post(
-    session: Session, catalogue: Catalogue, decision: Decision, standing: Standing, booked: Standing | None
-) -> None:
-    """Append what takes a decision from what is booked to what stands, if they differ.
+@dataclass(frozen=True, slots=True)
+class _Booked:
+    """A recognition as the books know it; `booked` is what its entries come to and what the last of them stands by."""
+
+    recognition: Recognition
+    account: Account
+    business_date: date
+    person_id: int
+    booked: Standing | None
+
+
+@books
+def settle(
+    session: Session,
+    catalogue: Catalogue,
+    person_id: int,
+    *,
+    people: Collection[int] = (),
+    counted: Sums = MappingProxyType({}),
+) -> dict[int, int]:
+    """Bring a person's ledger in line with his decisions and examinations, by new entries only.
+
+    Those merged with him (`people`, where they are known) count as him. `counted` goes to the months with the money, at
+    the end: those who decide on the same item at once wait for one another's commit, and for no more. Returns what
+    stands of each recognition, in fen. The caller holds the person's lock (`people.lock`).
+    """
+    session.flush()
+    people = people or groups.members(session, {person_id})
+    found = _recognised(session, catalogue, people)
+    standing = settle_person([each.recognition for each in found], _examinations(session, people, found))
+    entries = [entry for each in found for entry in _entries(each, standing[each.recognition.decision_id])]
+    _post(session, entries, catalogue.clock())
+    add_to_months(session, counted, *(entry.sums() for entry in entries))
+    return {decision_id: each.net_fen for decision_id, each in standing.items()}
+
+
+def add_to_months(session: Session, *several: Sums) -> None:
+    """Add to the sums of months, in the transaction of what is counted."""
+    together: dict[Account, Counter[str]] = {}
+    for account, counters in chain.from_iterable(sums.items() for sums in several):
+        together.setdefault(account, Counter()).update(counters)
+    if together:
+        rows = [asdict(account) | counters for account, counters in together.items()]
+        db.rows(session, _ADD, {"sums": orjson.dumps(rows).decode()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry to come: what it does to the money of a recognition, and what this then stands by."""
+
+    of: _Booked
+    kind: str
+    amount_fen: int
+    by: Standing
+
+    def sums(self) -> Sums:
+        """Return what it adds to its month."""
+        money = (
+            {"saved_fen": self.amount_fen} if self.kind == "saving" else {"reversed_fen": -self.amount_fen}
+        )
+        return {self.of.account: money}
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return it as the ledger keeps it."""
+        return {
+            "number": number,
+            "kind": self.kind,
+            "decision_id": self.of.recognition.decision_id,
+            "person_id": self.of.person_id,
+            "hospital_id": self.of.account.hospital_id,
+            "item_code": self.of.account.item_code,
+            "amount_fen": self.amount_fen,
+            "cause": self.by.cause,
+            "cause_id": self.by.cause_id,
+            "business_date": self.of.business_date,
+        }
+
+
+def _entries(each: _Booked, standing: Standing) -> Iterator[_Entry]:
+    """Yield what takes a decision from what is booked to what stands, if they differ.
 
     Money that is taken back by something else than before comes back first: every entry names what it stands by.
     """
-    saved = Standing(decision.price_fen)
+    price_fen, booked = each.recognition.price_fen, each.booked
+    saved = Standing(price_fen)
     if booked is None:
-        _append(session, catalogue, decision, "saving", decision.price_fen, saved)
+        yield _Entry(each, "saving", price_fen, saved)
         booked = saved
-    if not decision.price_fen or booked == standing:
+    if not price_fen or booked == standing:
         return
     if booked.net_fen < saved.net_fen:
-        _append(session, catalogue, decision, "reinstatement", saved.net_fen - booked.net_fen, saved)
+        yield _Entry(each, "reinstatement", saved.net_fen - booked.net_fen, saved)
     if standing != saved:
-        _append(session, catalogue, decision, "reversal", -decision.price_fen, standing)
+        yield _Entry(each, "reversal", -price_fen, standing)
 
 
-def _append(
-    session: Session, catalogue: Catalogue, decision: Decision, kind: str, amount_fen: int, standing: Standing
-) -> None:
-    session.add(
-        LedgerEntry(
-            kind=kind,
-            decision_id=decision.id,
-            person_id=decision.person_id,
-            hospital_id=decision.hospital_id,
-            item_code=decision.item_code,
-            amount_fen=amount_fen,
-            cause=standing.cause,
-            cause_id=standing.cause_id,
-            business_date=decision.business_date,
-            posted_at=catalogue.clock(),
-        )
-    )
-    money = {"saved_fen": amount_fen} if kind == "saving" else {"reversed_fen": -amount_fen}
-    add_to_month(session, account_of(decision), money)
+def _post(session: Session, entries: Sequence[_Entry], posted_at: datetime) -> None:
+    if entries:
+        rows = [entry.row(number) for number, entry in enumerate(entries)]
+        db.rows(session, _POST, {"entries": orjson.dumps(rows).decode(), "posted_at": posted_at})
 
 
-def _recognise_events(session: Session, people: Collection[int]) -> list[Decision]:
-    query = select(Decision).where(Decision.person_id.in_(people), Decision.action == "recognise")
-    return list(session.scalars(query.order_by(Decision.id)))
-
-
-def _undone(session: Session, decisions: Iterable[Decision]) -> dict[int, int]:
-    undo = aliased(Decision)
-    query = select(undo.undoes_id, undo.id).where(undo.undoes_id.in_([d.id for d in decisions]))
-    return {undone: by for undone, by in session.execute(query) if undone is not None}
-
-
-def _examinations(
-    session: Session, people: Collection[int], decisions: Iterable[Decision]
-) -> list[Examination]:
-    hospitals = {decision.hospital_id for decision in decisions}
-    query = select(Result).where(
-        Result.person_id.in_(people),
-        Result.status.in_(("active", "erased")),
-        Result.hospital_id.in_(hospitals),
-    )
+def _recognised(session: Session, catalogue: Catalogue, people: Collection[int]) -> list[_Booked]:
+    """Return these people's recognitions, each by the list its check was answered from: a later one changes no figure."""
+    rows = db.rows(session, _RECOGNISED, {"people": list(people)})
+    if not rows:
+        return []
+    registry = Registry(session, catalogue.registry.under(rows[0][0]))
+    places = registry.places(row[2] for row in rows)
     return [
-        Examination(r.id, r.hospital_id, r.item_code, r.laterality, r.body_part, r.exam_time)
-        for r in session.scalars(query)
+        _booked(registry.items(catalogue.items, places[row[2]].regions, row[6]), *row[1:]) for row in rows
     ]
 
 
-def _lists_asked(
-    session: Session, catalogue: Catalogue, decisions: Iterable[Decision]
-) -> dict[int, ItemList]:
-    """Return, by decision, the list its check was answered from: a later version changes no figure."""
-    hospitals = session.scalars(select(Hospital).where(Hospital.id.in_({d.hospital_id for d in decisions})))
-    askers = registry.institutions(session, hospitals)
-    return {
-        d.id: item_lists.in_force(session, catalogue, askers[d.hospital_id].regions, d.checked_at)
-        for d in decisions
-    }
-
-
-def _recognition(decision: Decision, items: ItemList, undone_by: int | None) -> Recognition:
-    item = items.get(decision.item_code)
-    return Recognition(
-        decision_id=decision.id,
-        hospital_id=decision.hospital_id,
-        answered_by=items.covered_by(decision.item_code) if item else frozenset({decision.item_code}),
-        laterality=decision.laterality,
-        body_part=decision.body_part,
+def _booked(  # one parameter for each column
+    items: ItemList,
+    decision_id: int,
+    hospital_id: int,
+    item_code: str,
+    laterality: str | None,
+    body_part: str | None,
+    checked_at: datetime,
+    decided_at: datetime,
+    price_fen: int,
+    business_date: date,
+    own_hospital: bool,
+    emergency: bool,
+    person_id: int,
+    undone_by: int | None,
+    net_fen: int | None,
+    cause: str | None,
+    cause_id: int | None,
+) -> _Booked:
+    item = items.get(item_code)
+    recognition = Recognition(
+        decision_id=decision_id,
+        hospital_id=hospital_id,
+        answered_by=items.covered_by(item_code) if item else frozenset({item_code}),
+        laterality=laterality,
+        body_part=body_part,
         window_days=item.window_days if item else 0,
-        checked_at=decision.checked_at,
-        decided_at=decision.decided_at,
-        price_fen=decision.price_fen,
+        checked_at=checked_at,
+        decided_at=decided_at,
+        price_fen=price_fen,
         undone_by=undone_by,
     )
+    account = Account.of(
+        hospital_id, item_code, business_date, own_hospital=own_hospital, emergency=emergency
+    )
+    booked = None if net_fen is None else Standing(net_fen, cause or "", cause_id)
+    return _Booked(recognition, account, business_date, person_id, booked)
 
 
-def _booked(session: Session, decision_ids: list[int]) -> dict[int, Standing]:
-    """Return what the entries of each decision come to, and by what the last of them stands."""
-    query = select(LedgerEntry).where(LedgerEntry.decision_id.in_(decision_ids)).order_by(LedgerEntry.id)
-    found: dict[int, Standing] = {}
-    for entry in session.scalars(query):
-        before_fen = found[entry.decision_id].net_fen if entry.decision_id in found else 0
-        found[entry.decision_id] = Standing(before_fen + entry.amount_fen, entry.cause, entry.cause_id)
-    return found
+def _examinations(session: Session, people: Collection[int], found: Sequence[_Booked]) -> list[Examination]:
+    """Return what was done at hospitals that recognised, after they had first asked."""
+    if not found:
+        return []
+    values = {
+        "people": list(people),
+        "hospitals": list({each.account.hospital_id for each in found}),
+        "since": min(each.recognition.checked_at for each in found),
+    }
+    return [Examination(*row) for row in db.rows(session, _EXAMINED, values)]

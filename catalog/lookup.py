@@ -4,7 +4,7 @@ They are written out in SQL and read into plain values: a check is answered whil
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -24,11 +24,15 @@ _DONE: Final = """
            version_id, version_status, reported_at, digest, received_at, title, conclusion, attachment_count, name,
            local_codes, loinc_codes, value, unit, reference_range, method, flag, value_status, observed_at
     from opened_result
-    where item_code = any(string_to_array(%(items)s, ',')) and person_id = any(
+    where person_id = any(
 """
-DONE_BEFORE: Final = f"{_DONE} string_to_array(%(people)s, ',')::bigint[])"
+_OF_PEOPLE: Final = "string_to_array(%(people)s, ',')::bigint[])"
 # Of whom asked_about has opened, in the same transaction and before anything else.
-_DONE_OF_ASKED: Final = f"{_DONE} nullif(current_setting('huren.people', true), '')::bigint[])"
+_OF_ASKED: Final = "nullif(current_setting('huren.people', true), '')::bigint[])"
+_OF_ITEMS: Final = "and item_code = any(string_to_array(%(items)s, ','))"
+DONE_BEFORE: Final = f"{_DONE} {_OF_PEOPLE} {_OF_ITEMS}"
+_DONE_OF_ASKED: Final = f"{_DONE} {_OF_ASKED} {_OF_ITEMS}"
+_ONE_DONE: Final = f"{_DONE} {_OF_PEOPLE} and id = %(result)s"
 _OF_RESULT: Final = 21  # columns, the person first, before those of what its report says
 
 
@@ -119,11 +123,16 @@ def done_of_asked(items: Iterable[str]) -> Statement:
     return Statement(_DONE_OF_ASKED, {"items": ",".join(items)})
 
 
-def done(person: Known, rows: Rows) -> list[tuple[Done, tuple[Said, ...]]]:
-    """Return each result with what its reports say. Raises LookupError for one that is somebody else's."""
+def one_done(people: Iterable[int], result_id: int) -> Statement:
+    """Return the statement for one result, if it is of one of these people, for `done`."""
+    return Statement(_ONE_DONE, {"people": ",".join(map(str, people)), "result": result_id})
+
+
+def done(people: Collection[int], rows: Rows) -> list[tuple[Done, tuple[Said, ...]]]:
+    """Return each result of these people with what its reports say. Raises LookupError for one that is somebody else's."""
     found: dict[int, tuple[Done, list[Said]]] = {}
     for person_id, *row in rows:
-        if person_id not in person.everybody:
+        if person_id not in people:
             raise LookupError("a result of another person was about to be shown")
         of_result, said = row[: _OF_RESULT - 1], row[_OF_RESULT - 1 :]
         if of_result[0] not in found:

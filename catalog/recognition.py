@@ -265,7 +265,7 @@ def _priors(
     """Return every result of the person for one of the items; `rows` of the look-up, where they are there already."""
     if rows is None:
         rows = yield lookup.done_before(person.everybody, wanted)
-    found = lookup.done(person, rows)
+    found = lookup.done(person.everybody, rows)
     if not found:
         return []
     places = registry.places(done.hospital_id for done, _ in found)
