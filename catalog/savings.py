@@ -1,11 +1,11 @@
 """What the regulator reads: sums by hospital, item and month, rates and gaps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, Text, cast, func, select, true
+from sqlalchemy import BigInteger, Select, Text, and_, cast, func, select
 from sqlalchemy.orm import Session
 
 from catalog.errors import InvalidInput
@@ -21,12 +21,10 @@ _GROUP_COLUMNS: Final[dict[str, Any]] = {
     "month": func.to_char(Monthly.month, "YYYY-MM"),
 }
 GROUPINGS: Final = ("hospital", "item", "month")
-# Of each counter the whole, what concerns own-hospital priors, and what concerns emergencies among the others.
-_PARTS: Final[dict[str, Any]] = {
-    "whole": true(),
-    "own": Monthly.own_hospital,
-    "urgent": Monthly.emergency & ~Monthly.own_hospital,
-}
+_PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
+_SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
+# By whether what is counted concerns an own-hospital prior, and whether an emergency: each counter's sum.
+_Parts = dict[tuple[bool, bool], tuple[int, ...]]
 
 
 def report(
@@ -49,17 +47,18 @@ def report(
     if unknown := [name for name in group_by if name not in _GROUP_COLUMNS]:
         raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
     group_by = tuple(dict.fromkeys(group_by))
-    query = _query(asked, group_by).offset(offset).limit(None if limit is None else limit + 1)
-    found = session.execute(query).mappings().all()
-    (total,) = session.execute(_query(asked, ())).mappings()
+    found = _read(session, asked, group_by, offset, limit)
+    shown = found[:limit]
+    is_whole = not offset and len(shown) == len(found)
+    everything = shown if is_whole else _read(session, asked, (), 0, None)
     names = _names(session, items)
     return {
         "from": asked[0].isoformat()[:7],
         "to": asked[1].isoformat()[:7],
         "group_by": list(group_by),
-        "rows": [_keys(names, row, group_by) | _figures(row) for row in found[:limit]],
-        "next": offset + limit if limit is not None and len(found) > limit else None,
-        "total": _figures(total),
+        "rows": [_keys(names, keys, group_by) | _figures([parts]) for keys, parts in shown],
+        "next": None if len(shown) == len(found) else offset + len(shown),
+        "total": _figures([parts for _, parts in everything]),
         "unpriced": _gaps(session, asked),
     }
 
@@ -77,46 +76,61 @@ def rate(recognised: int, reminders: int, excused: int) -> float | None:
     return float(round(Fraction(recognised, asked), 6)) if asked > 0 else None
 
 
-def _query(months: tuple[date, date], group_by: Sequence[str]) -> Select[Any]:
-    """Return the query for one row of sums for each group, in the order of its keys."""
-    keys = [_GROUP_COLUMNS[name].label(name) for name in group_by]
-    sums = [
-        func.coalesce(func.sum(getattr(Monthly, name)).filter(part), 0).label(f"{of}_{name}")
-        for of, part in _PARTS.items()
-        for name in COUNTERS
-    ]
-    return (
-        select(*keys, *sums)
-        .join(Hospital, Hospital.id == Monthly.hospital_id)
-        .where(Monthly.month.between(*months))
-        .group_by(*(_GROUP_COLUMNS[name] for name in group_by))
-        .order_by(*(_GROUP_COLUMNS[name] for name in group_by))
-    )
+def _read(
+    session: Session, months: tuple[date, date], group_by: Sequence[str], offset: int, limit: int | None
+) -> list[tuple[tuple[str, ...], _Parts]]:
+    """Return each group's keys and sums in the order of the keys, and one group more than the limit if there is one."""
+    keys = [_GROUP_COLUMNS[name] for name in group_by]
+    named = [key.label(name) for name, key in zip(group_by, keys, strict=True)]
+    query = _asked(months, *named, *_PARTS, *_SUMS).group_by(*keys, *_PARTS).order_by(*keys)
+    if limit is not None and keys:
+        # Which groups a page has is known before anything is added up: a city's month has a hundred thousand of them.
+        page = (
+            _asked(months, *named).group_by(*keys).order_by(*keys).offset(offset).limit(limit + 1).cte("page")
+        )
+        query = query.join(
+            page, and_(*(key == page.c[name] for name, key in zip(group_by, keys, strict=True)))
+        )
+    found: dict[tuple[str, ...], _Parts] = {} if keys else {(): {}}
+    for row in session.execute(query):
+        of, (own, emergency, *sums) = tuple(row[: len(keys)]), row[len(keys) :]
+        found.setdefault(of, {})[own, emergency] = tuple(sums)
+    return list(found.items())
 
 
-def _figures(row: RowMapping) -> dict[str, Any]:
-    """Return one row's figures: the whole, and of it what concerns own-hospital priors and emergencies.
+def _asked(months: tuple[date, date], *columns: Any) -> Select[Any]:
+    query = select(*columns).select_from(Monthly).join(Hospital, Hospital.id == Monthly.hospital_id)
+    return query.where(Monthly.month.between(*months))
 
-    The rate leaves own-hospital priors out: recognising one's own work is no mutual recognition.
+
+def _figures(groups: Sequence[_Parts]) -> dict[str, Any]:
+    """Return the figures of these groups together: the whole, and of it what concerns own-hospital priors and emergencies.
+
+    The rate leaves own-hospital priors out: recognising one's own work is no mutual recognition. Emergencies are those
+    among the others.
     """
-    whole, own = _with_net(row, "whole"), _with_net(row, "own")
-    others = {name: whole[name] - own[name] for name in COUNTERS}
-    return whole | {
+    parts = [(part, sums) for group in groups for part, sums in group.items()]
+    others = _added(sums for (own, _), sums in parts if not own)
+    return {
+        **_added(sums for _, sums in parts),
         "rate": rate(others["recognised"], others["reminders"], others["excused"]),
-        "own_hospital": own,
-        "emergency": _with_net(row, "urgent"),
+        "own_hospital": _added(sums for (own, _), sums in parts if own),
+        "emergency": _added(sums for part, sums in parts if part == (False, True)),
     }
 
 
-def _with_net(row: RowMapping, of: str) -> dict[str, int]:
-    counted = {name: int(row[f"{of}_{name}"]) for name in COUNTERS}
+def _added(several: Iterable[tuple[int, ...]]) -> dict[str, int]:
+    added = [sum(each) for each in zip([0] * len(COUNTERS), *several, strict=True)]
+    counted = dict(zip(COUNTERS, added, strict=True))
     return counted | {"net_fen": counted["saved_fen"] - counted["reversed_fen"]}
 
 
-def _keys(names: dict[str, dict[str, str]], row: RowMapping, group_by: Sequence[str]) -> dict[str, Any]:
+def _keys(names: dict[str, dict[str, str]], keys: tuple[str, ...], group_by: Sequence[str]) -> dict[str, Any]:
     """Return what a row is about: codes, and the names that go with them."""
-    keys = {name: row[name] for name in group_by}
-    return keys | {f"{name}_name": names[name].get(code, "") for name, code in keys.items() if name in names}
+    named = dict(zip(group_by, keys, strict=True))
+    return named | {
+        f"{name}_name": names[name].get(code, "") for name, code in named.items() if name in names
+    }
 
 
 def _names(session: Session, items: ItemList) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The regulator's figures over a city's books: reports of any month, the way to their entries, and the recount.
+"""A city's books: decisions written by many at once, reports of any month, the way to their entries, the recount.
 
     make bench ARGS="-k savings -s"
 
@@ -19,12 +19,14 @@ import psycopg
 import pytest
 
 from catalog.embedded import Embedded
-from tests.benchmarks import table
+from tests.benchmarks import deciding, table
+from tests.benchmarks.asking import ASKED, HOSPITALS
 from tests.benchmarks.seeded_api import Served, run, served
 
 SIZES = [int(text) for text in os.environ.get("HUREN_BENCH_RESULTS", "1000000,10000000").split(",")]
 CHECKS_SHARE, DECISIONS_SHARE = 5, 33
-REPORT_P95_MS, VERIFY_SECONDS = 150.0, 60.0
+REPORT_P95_MS, DECISION_P95_MS, VERIFY_SECONDS = 150.0, 10.0, 60.0
+DECISIONS = 480
 GROUPINGS = ("", "hospital", "district", "tier", "item", "district,item", "hospital,item")
 QUESTIONS = 100
 
@@ -40,11 +42,19 @@ def test_figures_of_any_month_and_their_recount_are_there_in_time(folder: Path) 
             city = serving.enter_context(served(servers, folder / str(size), size, QUESTIONS, *books))
             rows += measured(city, size)
     table.show(rows)
+    table.show(grown(rows))
     assert [row["what"] for row in rows if row["ours"] > row["limit"]] == []
 
 
 def measured(city: Served, size: int) -> list[dict[str, Any]]:
     """Return what was seen of one city; the figures are right before they are timed."""
+    writes = {
+        name: deciding.decided(city, waiting, seconds_between=deciding.SECONDS_BETWEEN)
+        for name, waiting in (
+            ("on one sum", deciding.ready(city, HOSPITALS[:1], ["CT07"], DECISIONS, f"one-{size}")),
+            ("each on his own", deciding.ready(city, HOSPITALS, ASKED, DECISIONS, f"own-{size}")),
+        )
+    }
     with httpx2.Client(base_url=f"http://127.0.0.1:{city.port}", trust_env=False, timeout=60) as http:
         assert_right(http, city)
         reports = timed(http, city, [path(*each) for each in product(months(city), GROUPINGS)])
@@ -57,10 +67,32 @@ def measured(city: Served, size: int) -> list[dict[str, Any]]:
     assert found["agrees"]
     assert found["range"]["decisions"] >= size // DECISIONS_SHARE
     said = f"{size:,} results, {found['range']['checks']:,} checks, {found['range']['decisions']:,} decisions"
+    said_writes = f"decision written, {deciding.WRITERS} writers"
     return [
+        *(
+            row(
+                f"{said_writes} {name}, p95 ms; {size:,} results",
+                percentile(each, 0.95),
+                DECISION_P95_MS,
+                each,
+            )
+            for name, each in writes.items()
+        ),
         row(f"report of a month, p95 ms; {said}", percentile(reports, 0.95), REPORT_P95_MS, reports),
         row(f"an entry explained, p95 ms; {size:,} results", percentile(chains, 0.95), REPORT_P95_MS, chains),
         row(f"recount of everything, s; {size:,} results", round(seconds, 1), VERIFY_SECONDS, []),
+    ]
+
+
+def grown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many times longer each takes at the last size than at the first."""
+    each = len(rows) // len(SIZES)
+    return [
+        {
+            "what": f"{last['what'].split(';')[0]}, x from {SIZES[0]:,} to {SIZES[-1]:,}",
+            "ours": round(last["ours"] / first["ours"], 2),
+        }
+        for first, last in zip(rows[:each], rows[-each:], strict=True)
     ]
 
 
