@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
+from typing import Any
 
 import psycopg
 
@@ -101,12 +103,12 @@ def decided(city: Served, waiting: Sequence[Ready], *, seconds_between: float) -
             due += seconds_between
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        return sorted(sum(pool.map(lambda writer: list(write(writer)), range(WRITERS)), []))
+        return sorted(chain.from_iterable(pool.map(lambda writer: list(write(writer)), range(WRITERS))))
 
 
 def _sent(
     connection: http.client.HTTPConnection, request: tuple[str, str, str, dict[str, str]]
-) -> tuple[int, dict]:  # type: ignore[type-arg]
+) -> tuple[int, dict[str, Any]]:
     connection.request(*request)
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
