@@ -26,7 +26,7 @@ class ExchangeSettings(BaseSettings):
     totp_required: bool = True  # a local account without a second factor can do nothing but get one
     issuers: tuple[IssuerRule, ...] = ()
     issuers_file: Path | None = None
-    check_seconds: float = Field(default=1.5, gt=0, le=30)
+    check_seconds: float = Field(default=1.2, gt=0, le=30)
     check_connections: int = Field(default=16, ge=1, le=256)
     check_threads: int = Field(default=8, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)

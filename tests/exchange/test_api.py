@@ -271,17 +271,12 @@ def test_with_the_database_gone_a_check_is_unknown_within_two_seconds_never_no_p
     from catalog.db import open_engine
 
     service.client.app.state.catalogue = _with_engine(service, open_engine(unreachable_database_url))
-    seconds: list[float] = []
-    while not seconds or (
-        min(seconds) >= 2 and len(seconds) < 3
-    ):  # a shared machine may stand still for a while
-        started = time.monotonic()
-        answer = service.call("POST", "/v1/checks", json=CHECK)
-        seconds.append(time.monotonic() - started)
-        assert (answer.status_code, answer.json()["answer"]) == (503, "unknown")
-        assert answer.json()["code"] == "database_down"
-        assert answer.headers["retry-after"] == "2"
-    assert min(seconds) < 2
+    started = time.monotonic()
+    answer = service.call("POST", "/v1/checks", json=CHECK)
+    assert time.monotonic() - started < 2
+    assert (answer.status_code, answer.json()["answer"]) == (503, "unknown")
+    assert answer.json()["code"] == "database_down"
+    assert answer.headers["retry-after"] == "2"
 
 
 def test_every_error_of_the_tree_has_a_status() -> None:
