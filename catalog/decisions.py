@@ -19,6 +19,7 @@ from catalog.lookup import Done
 from catalog.records import Shown
 from catalog.registry_view import Registry
 from catalog.rules import local_day
+from catalog.scope import planned
 from catalog.tables import Decision, Result
 
 Action = Literal["recognise", "override", "undo", "cite"]
@@ -83,7 +84,7 @@ def decide(
     """
     _check_key(idempotency_key)
     body = hashlib.sha256(orjson.dumps([str(check_id), asdict(request)])).hexdigest()
-    with transaction(catalogue.engine) as session:
+    with transaction(planned(catalogue.engine)) as session:
         claimed = deciding.claim(
             session, caller, check_id, request.order_number, key=idempotency_key, body_sha256=body
         )

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _OPTION: Final = "huren_scope"
 _STEADY: Final = "huren_steady"
+_PLANNED: Final = "huren_planned"
 _BOOKS: Final = "huren_books"
 BOOKKEEPING: Final = "bookkeeping"
 REVIEWER: Final = "reviewer"  # an auditor who belongs to a hospital: what is that hospital's, no more
@@ -63,17 +64,25 @@ def steady(engine: Engine) -> Engine:
     return engine.execution_options(**{_STEADY: True})
 
 
+@lru_cache(maxsize=8_192)
+def planned(engine: Engine) -> Engine:
+    """Return the engine for transactions whose statements have one good plan for all values (see `beginning`)."""
+    return engine.execution_options(**{_PLANNED: True})
+
+
 def begin(connection: Connection) -> None:
     """Begin a scoped transaction: BEGIN and what the policies ask go in one message, so it costs no round trip."""
     options = connection.get_execution_options()
     scope: Scope | None = options.get(_OPTION)
-    is_steady = options.get(_STEADY, False)
-    if scope is None and not is_steady:
+    is_steady, is_planned = options.get(_STEADY, False), options.get(_PLANNED, False)
+    if scope is None and not is_steady and not is_planned:
         return
     raw: Any = connection.connection.driver_connection
     statement: sql.Composable = sql.SQL("begin isolation level repeatable read" if is_steady else "begin")
     if scope is not None:
         statement += sql.SQL("; select act_for({}, {})").format(scope.role, scope.hospital_code)
+    if is_planned:
+        statement += sql.SQL(f"; select {_ONE_PLAN}")
     result = raw.pgconn.exec_(statement.as_bytes(raw))
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise error_from_result(result)
