@@ -22,6 +22,7 @@ _CHANGES: Final = (
         "issue",
         "revoke",
         "end",
+        "close",
         "review",
         "remove",
         "retry",
@@ -46,7 +47,7 @@ _CHANGES: Final = (
 )
 _VERBS: Final[dict[str, Pattern]] = {
     **dict.fromkeys(("read", "show", "attachment", "verify", "sheet", "record_text"), "Read"),
-    **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan"), "Query"),
+    **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan", "questions"), "Query"),
     **dict.fromkeys(("register", "receive", "add", "import", "recognise", "override", "cite"), "Create"),
     **dict.fromkeys(_CHANGES, "Update"),
     **dict.fromkeys(("erasure", "withdraw"), "Delete"),

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from catalog.clock import Clock
 from catalog.items import ItemList
+from catalog.plausibility import Thresholds
 from catalog.reasons import OverrideReason
 from catalog.records import Policy
 from catalog.registry_kept import RegistryCache
@@ -45,6 +46,7 @@ class Catalogue:
     policy: Policy = field(default_factory=Policy)
     limits: Limits = field(default_factory=Limits)
     registry: RegistryCache = field(default_factory=RegistryCache)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 @dataclass(frozen=True, slots=True)

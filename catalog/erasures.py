@@ -23,6 +23,7 @@ from catalog.identity import Document
 from catalog.tables import Alias, Decision, IdentityHold, OrderCheck, Pack, Person, Result, Study
 from catalog.tables_access import AccessGrant, BreakGlassReview
 from catalog.tables_asking import StatedPurpose
+from catalog.tables_investigation import Investigation
 from catalog.tables_people import ErasedReport, ErasedStudy, Erasure, StudyClaim
 from catalog.tables_quality import QualityTask
 
@@ -299,6 +300,8 @@ def _redact_checks(session: Session, scope: Scope, touched: Collection[int]) -> 
     session.execute(update(AccessGrant).where(granted).values(reason=""))
     seen = BreakGlassReview.grant_id.in_(select(AccessGrant.id).where(granted))
     session.execute(update(BreakGlassReview).where(seen).values(note=""))
+    theirs = Investigation.decision_id.in_(select(Decision.id).where(Decision.person_id.in_(scope.people)))
+    session.execute(update(Investigation).where(theirs).values(reason="", note=None))
     session.flush()
 
 

@@ -88,6 +88,8 @@ def _part_of(parent: str, link: str) -> Guard:
 _CLOSED: Final = Guard("false")
 _ANYBODY: Final = "(select acting_role()) is not null"
 _FIGURES: Final = ("regulator", "auditor")
+_INVESTIGATION: Final = _acting(*_FIGURES, "curator", "operator")  # the last two erase
+_ENDS: Final = "update (closed_at, verdict, note, reviewed_by, reviewed_at, reason)"
 
 GUARDS: Final[dict[str, Guard]] = {
     # registers and lists
@@ -131,7 +133,7 @@ GUARDS: Final[dict[str, Guard]] = {
     ),
     # what is shared by nature
     "person": Guard(
-        _any_of(f"id = {_OPENED}", _acting(*_OFFICES, *_FIGURES)),
+        _any_of(f"id = {_OPENED}", _CURATION),
         _any_of(f"id = {_OPENED}", _CURATION),
         _ADD,
         added=_ANYBODY,
@@ -166,6 +168,8 @@ GUARDS: Final[dict[str, Guard]] = {
     # digests of what was erased and must not come back
     "erased_study": Guard(_ANYBODY, _CURATION, ("insert",)),
     "erased_report": Guard(_ANYBODY, _CURATION, ("insert",)),
+    # how a regulator comes to a name: through the view `investigated` alone
+    "investigation": Guard(_INVESTIGATION, _INVESTIGATION, ("insert", _ENDS), added=_acting("regulator")),
     # who may come in
     "client": _only("gate", "operator", verbs=_ADD),
     "client_assertion": _only("gate"),
@@ -199,6 +203,7 @@ _WORKER_WRITES: Final[dict[str, tuple[str, ...]]] = {
     "order_check": ("insert", "update (given)"),
     "decision": ("insert", "update (reason_text)"),
     "stated_purpose": ("insert", "update (reason)"),
+    "investigation": ("insert", _ENDS),
 }
 
 

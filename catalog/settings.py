@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from catalog.errors import InvalidInput
+from catalog.plausibility import Thresholds
 
 Environment = Literal["production", "test", "demo"]
 
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     # how long a study waits for more of its images (catalog.completeness)
     quiet_minutes: float = Field(default=10.0, ge=0)
     complete_within_hours: float = Field(default=24.0, ge=0)
+    question_thresholds: Thresholds = Thresholds()  # as JSON; what it does not name has its default
 
     def s3_access(self) -> S3Access | None:
         """Return the named object store, or None where the embedded one is to be used.

@@ -385,6 +385,12 @@ class Decision(Base):
         CheckConstraint("action in ('recognise', 'override', 'undo', 'cite')", name="action"),
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
+        Index(
+            "ix_decision_business_date",
+            "business_date",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        ),
     )
     id: Mapped[int] = identity()
     check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))

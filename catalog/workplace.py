@@ -140,6 +140,7 @@ def _open_catalogue(settings: Settings, database_url: str, data_dir: Path) -> Ca
             quiet=timedelta(minutes=settings.quiet_minutes),
             complete_within=timedelta(hours=settings.complete_within_hours),
         ),
+        thresholds=settings.question_thresholds,
     )
 
 

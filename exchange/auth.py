@@ -37,6 +37,7 @@ _SYSTEM: Final = frozenset({"hospital_system"})
 _CURATION: Final = frozenset({"curator", "operator"})
 _CURATOR: Final = frozenset({"curator"})
 _FIGURES: Final = frozenset({"regulator", "auditor"})
+_REGULATOR: Final = frozenset({"regulator"})
 _DOCTOR: Final = frozenset({"doctor"})
 _REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is its privacy reviewer
 _AUDITOR: Final = frozenset({"auditor"})
@@ -115,6 +116,18 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings/entries"): Rule(_FIGURES, "savings.read", "savings.list"),
     ("GET", "/v1/savings/entries/{entry_id}"): Rule(_FIGURES, "savings.read", "savings.show", (404,)),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
+    ("GET", "/v1/savings/questions"): Rule(_FIGURES, "savings.read", "savings.questions"),
+    ("POST", "/v1/investigations"): Rule(_REGULATOR, "investigations.write", "investigation.open", (404,)),
+    ("GET", "/v1/investigations"): Rule(_FIGURES, "investigations.read", "investigation.list"),
+    ("POST", "/v1/investigations/{investigation_id}/close"): Rule(
+        _REGULATOR, "investigations.write", "investigation.close", (404,)
+    ),
+    ("POST", "/v1/investigations/{investigation_id}/review"): Rule(
+        _AUDITOR, "investigations.review", "investigation.review", (404, 409)
+    ),
+    ("GET", "/v1/investigations/{investigation_id}/entries/{entry_id}"): Rule(
+        _REGULATOR, "investigations.read", "investigation.show", (404,)
+    ),
     ("GET", "/v1/admin/studies"): Rule(_CURATION, "curation.read", "studies.list"),
     ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "unmapped.list"),
     ("GET", "/v1/admin/conflicts"): Rule(_CURATION, "curation.read", "conflicts.list"),

@@ -8,15 +8,16 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from catalog import item_lists, ledger_entries, recount, savings
+from catalog import item_lists, ledger_entries, questions, recount, savings
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.context import Caller
 from catalog.db import transaction
+from catalog.plausibility import months_before
 from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange import savings_files, statements, table_files
+from exchange import question_files, savings_files, statements, table_files
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
@@ -131,6 +132,39 @@ def savings_explain(
     for name, zh in _PARTS.items():
         _tell(f"{zh} / {name}", found[name])
     typer.echo(f"净额 / net: {format_yuan(found['net_fen'])} 元")
+
+
+@savings_app.command("questions")
+def savings_questions(
+    first: First = "",
+    last: Last = "",
+    hospital: Annotated[str, typer.Option(help="机构代码 / asking hospital")] = "",
+    out: Out = None,
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """列出数字的合理性疑问,供询问,并非指责;默认上月与本月。 List questions about figures, to be asked: no accusations.
+
+    例 / example:  huren savings questions --from 2026-05 --to 2026-06 --hospital B --out questions.xlsx
+    """
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        before = months_before(local_day(place.catalogue.clock()), 1)
+        months = _months(place, first or f"{before:%Y-%m}", last)
+        found = questions.ask(
+            session,
+            item_lists.every_item(session, place.catalogue),
+            place.catalogue.thresholds,
+            first=months[0],
+            last=months[1],
+            hospital=hospital or None,
+        )
+        as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    if out is not None:
+        _write(out, question_files.questions_table(found, as_of))
+    if json:
+        _print(found)
+    elif out is None:
+        show([_question(each) for each in found["questions"]], as_json=False)
 
 
 @savings_app.command("verify")
@@ -251,4 +285,12 @@ def _printed(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
         "节约 saved": format_yuan(row["saved_fen"]),
         "冲回 reversed": format_yuan(row["reversed_fen"]),
         "净额 net": format_yuan(row["net_fen"]),
+    }
+
+
+def _question(each: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "编号 id": each["question_id"],
+        "疑问 question": f"{each['question']}\n{each['question_en']}",
+        "可能原因 may be": f"{each['may_be']}\n{each['may_be_en']}",
     }

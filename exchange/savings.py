@@ -72,7 +72,7 @@ def read_savings(
         audit.record(session, caller, "savings.read", group_by=names)
     as_of = _as_of(catalogue.clock)
     if form != "json":
-        return _file(savings_files.report_table(answer, as_of), form, "savings", months)
+        return file_of(savings_files.report_table(answer, as_of), form, "savings", months)
     for row in answer["rows"]:
         row["entries"] = _entries_of(row, answer["from"], answer["to"])
     return Json({"as_of": as_of, **answer})
@@ -114,7 +114,7 @@ def list_entries(
     as_of = _as_of(catalogue.clock)
     if form == "json":
         return Json({"as_of": as_of, **found})
-    answer = _file(savings_files.entries_table(found, *months, as_of), form, "savings-entries", months)
+    answer = file_of(savings_files.entries_table(found, *months, as_of), form, "savings-entries", months)
     if found["next"] is not None:
         following = request.url.include_query_params(after=found["next"]).query
         answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
@@ -148,7 +148,7 @@ def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
 
 
-def _file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
+def file_of(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
     """Return a table as a file to be kept, named by the months it covers."""
     named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
@@ -166,10 +166,11 @@ def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
 def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
     """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
     today = local_day(clock())
-    return _month(first, "from", today.replace(month=1)), _month(last, "to", today)
+    return month_of(first, "from", today.replace(month=1)), month_of(last, "to", today)
 
 
-def _month(given: str | None, field: str, default: date) -> date:
+def month_of(given: str | None, field: str, default: date) -> date:
+    """Return the first day of a month written YYYY-MM, or the default. Raises InvalidInput."""
     if not given:
         return default
     found = _MONTH.fullmatch(given)
