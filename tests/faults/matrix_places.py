@@ -193,6 +193,18 @@ PLACES: Final[dict[Route, Place]] = {
         "entry", of_roles={"regulator": {FOREIGN: 200}, "auditor": {FOREIGN: 200}}
     ),
     ("POST", "/v1/savings/verify"): Place(),
+    ("GET", "/v1/savings/questions"): Place(query="from=2026-01&to=2026-06"),
+    ("POST", "/v1/investigations"): Place(
+        "entry", _made(OWN, FOREIGN), lambda n: {"reason": "核实账目", "entry_id": n["entry_id"]}
+    ),
+    ("GET", "/v1/investigations"): Place(),
+    ("POST", "/v1/investigations/{investigation_id}/close"): Place("investigation"),
+    ("POST", "/v1/investigations/{investigation_id}/review"): Place(
+        "investigation to review",
+        body=lambda _: {"verdict": "justified"},
+        of_roles={"reviewer": {OWN: 404}},
+    ),
+    ("GET", "/v1/investigations/{investigation_id}/entries/{entry_id}"): Place("investigated"),
     ("GET", "/v1/admin/studies"): Place(),
     ("GET", "/v1/admin/unmapped"): Place(),
     ("GET", "/v1/admin/conflicts"): Place(),

@@ -13,6 +13,7 @@ from catalog import (
     clients,
     documents,
     identity_events,
+    investigations,
     notices,
     quality,
     reviews,
@@ -75,7 +76,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
             **_charts(city),
             "record": _records(city),
-            "entry": _entries(city),
+            **_entries(city),
             "person": _people(city),
             "patient": {
                 OWN: _patient(2),
@@ -190,8 +191,8 @@ def _records(city: City) -> dict[Kind, Names]:
     return {**found, UNKNOWN: {"record_id": _NOBODY}, MALFORMED: {"record_id": "x"}}
 
 
-def _entries(city: City) -> dict[Kind, Names]:
-    """A saving of B and one of A: offices above hospitals are shown either."""
+def _entries(city: City) -> dict[str, dict[Kind, Names]]:
+    """A saving of B and one of A: offices above hospitals are shown either; and two regulators' investigations."""
     found = {}
     for kind, doctor, person in ((OWN, DOCTOR, 60), (FOREIGN, _OTHER, 62)):
         city.study("A", person)
@@ -200,7 +201,24 @@ def _entries(city: City) -> dict[Kind, Names]:
         with transaction(city.catalogue.engine) as session:
             query = select(LedgerEntry.id).where(LedgerEntry.decision_id == int(made["decision_id"]))
             found[kind] = session.scalars(query).one()
-    return _numbered("entry_id", **found)
+    opened = {OWN: _opened(city, DOCTOR.subject, found[OWN]), COLLEAGUE: _opened(city, "chen", found[OWN])}
+    names = _numbered("investigation_id", **opened)
+    whole = {kind: {**each, "entry_id": found[OWN]} for kind, each in names.items()}
+    return {
+        "entry": _numbered("entry_id", **found),
+        "investigation": names,
+        "investigated": whole | {CROSSED: whole[OWN] | {"entry_id": found[FOREIGN]}},
+        "investigation to review": {OWN: names[COLLEAGUE], **{k: names[k] for k in (UNKNOWN, MALFORMED)}},
+    }
+
+
+def _opened(city: City, subject: str, entry: int) -> str:
+    wanted = investigations.Wanted(entry_id=entry)
+    regulator = Caller(subject, "regulator")
+    made = investigations.open_investigation(
+        city.catalogue, regulator, wanted, "核实账目", timedelta(days=14)
+    )
+    return str(made["investigation_id"])
 
 
 def _people(city: City) -> dict[Kind, Names]:
