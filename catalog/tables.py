@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog.identity import Sex
-from catalog.tables_base import NOW, Base, identity
+from catalog.tables_base import IN_ORDER, NOW, Base, identity
 
 
 class Region(Base):
@@ -385,12 +385,7 @@ class Decision(Base):
         CheckConstraint("action in ('recognise', 'override', 'undo', 'cite')", name="action"),
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
-        Index(
-            "ix_decision_business_date",
-            "business_date",
-            postgresql_using="brin",
-            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-        ),
+        Index("ix_decision_business_date", "business_date", **IN_ORDER),
     )
     id: Mapped[int] = identity()
     check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))
@@ -487,12 +482,7 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_event_person_id", "person_id"),
         Index("ix_audit_event_caller_id", "caller", "id"),
-        Index(
-            "ix_audit_event_recorded_at",
-            "recorded_at",
-            postgresql_using="brin",
-            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-        ),
+        Index("ix_audit_event_recorded_at", "recorded_at", **IN_ORDER),
     )
     id: Mapped[int] = identity()
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
