@@ -29,13 +29,15 @@ _KEEP: Final = f"""
         select %(hospital_id)s, %(person_id)s::bigint, unnest(%(reports)s::bigint[]) on conflict do nothing
     ), ordered as (
         insert into ordered_item (hospital_id, order_number, person_id, item_code, first_check_id, business_date,
-                                  emergency, own_hospital, reminder)
+                                  emergency, own_hospital, reminder, department, reminded_at)
         select %(hospital_id)s, order_number, %(person_id)s::bigint, item_code, %(id)s, %(business_date)s,
-               %(urgency)s = 'emergency', own_hospital, reminder
+               %(urgency)s = 'emergency', own_hospital, reminder, %(department)s,
+               case when reminder then %(asked_at)s::timestamptz end
         from jsonb_to_recordset(%(orders)s::jsonb)
              as o(order_number text, item_code text, own_hospital bool, reminder bool)
         order by order_number
-        on conflict (hospital_id, order_number) do update set reminder = true, own_hospital = excluded.own_hospital
+        on conflict (hospital_id, order_number)
+        do update set reminder = true, own_hospital = excluded.own_hospital, reminded_at = excluded.reminded_at
         where excluded.reminder and not ordered_item.reminder and ordered_item.person_id = excluded.person_id
         returning item_code, date_trunc('month', business_date) as month, own_hospital, emergency, reminder
     )

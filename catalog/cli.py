@@ -12,7 +12,8 @@ from catalog import registry
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput
-from catalog.tables import Hospital, Peer
+from catalog.tables import Hospital
+from catalog.tables_dicom import Peer
 from catalog.workplace import open_workplace
 
 hospital = typer.Typer(no_args_is_help=True, help="医疗机构及其 AE 标题 / hospitals and their AE titles")

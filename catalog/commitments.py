@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from catalog import registry
 from catalog.errors import Conflict
-from catalog.tables import Commitment, Hospital, Peer
+from catalog.tables import Hospital
+from catalog.tables_dicom import Commitment, Peer
 
 State = Literal["queued", "answered"]
 Reference = tuple[str, str]  # SOP class UID, SOP instance UID

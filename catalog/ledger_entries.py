@@ -4,17 +4,19 @@ Order, check, verdict with its reasons, the prior and the digests of its images,
 recognisable, the price row, the decision, what took the money back, and the audit of all that.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, select, text
+from sqlalchemy import RowMapping, Select, exists, select, text
 from sqlalchemy.orm import Session
 
 from catalog import savings
+from catalog.accounting_months import last_day
 from catalog.errors import NotFound
+from catalog.figure_filters import NO_FILTERS, Filters
 from catalog.items import ItemList
 from catalog.rules import local_day
-from catalog.tables import Decision, Hospital, LedgerEntry, OrderCheck, Price, QcEvaluation
+from catalog.tables import Decision, Hospital, LedgerEntry, OrderCheck, OrderedItem, Price, QcEvaluation
 
 # Of what was shown for the order; what the images say of the patient is left out.
 _VERDICT: Final = (
@@ -25,28 +27,45 @@ _VERDICT: Final = (
 
 def page(
     session: Session,
+    items: ItemList,
     *,
     first: date,
     last: date,
-    hospital: str | None = None,
-    item: str | None = None,
+    filters: Filters = NO_FILTERS,
+    department: str | None = None,
+    issuing_hospital: str | None = None,
+    day: date | None = None,
+    as_of: datetime | None = None,
     after: int = 0,
     limit: int = 100,
 ) -> dict[str, Any]:
     """Return entries whose business date lies in the months from `first` to `last`, oldest first.
 
-    `next` is what to give as `after` for the following page; None at the end. Raises InvalidInput for a reversed range.
+    `department` is that of the order's first check; of a past moment only what had been posted is told. `next` is what
+    to give as `after` for the following page; None at the end. Raises InvalidInput for a reversed range or an unknown
+    category.
     """
     months = savings.months(first, last)
     query = _entries().where(
-        LedgerEntry.business_date >= months[0],
-        LedgerEntry.business_date < _month_after(months[1]),
+        LedgerEntry.business_date.between(months[0], last_day(months[1])),
         LedgerEntry.id > after,
+        *filters.conditions(LedgerEntry, items),
     )
-    if hospital is not None:
-        query = query.where(Hospital.code == hospital)
-    if item is not None:
-        query = query.where(LedgerEntry.item_code == item)
+    if day is not None:
+        query = query.where(LedgerEntry.business_date == day)
+    if as_of is not None:
+        query = query.where(LedgerEntry.posted_at <= as_of)
+    if issuing_hospital is not None:
+        issuer = select(Hospital.id).where(Hospital.code == issuing_hospital)
+        query = query.where(Decision.issuing_hospital_id.in_(issuer))
+    if department is not None:
+        query = query.where(
+            exists().where(
+                OrderedItem.hospital_id == Decision.hospital_id,
+                OrderedItem.order_number == Decision.order_number,
+                OrderedItem.department == department,
+            )
+        )
     rows = session.execute(query.order_by(LedgerEntry.id).limit(limit + 1)).tuples().all()
     entries = [_entry(*row) for row in rows[:limit]]
     return {"entries": entries, "next": rows[limit - 1][0].id if len(rows) > limit else None}
@@ -235,7 +254,3 @@ _AUDITED: Final = text("""
     where person_id = :person_id
       and (action = 'check' and check_id = :check_id or decision_id = any(:decisions)) order by id
 """)
-
-
-def _month_after(day: date) -> date:
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

@@ -14,7 +14,8 @@ from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.items import ItemList
 from catalog.pricing import PriceRow, price_that_applies
 from catalog.records import Evaluation, Institution
-from catalog.tables import Hospital, LocalCode, Peer, Price, QcEvaluation, Region
+from catalog.tables import Hospital, LocalCode, Price, QcEvaluation, Region
+from catalog.tables_dicom import Peer
 
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _LEVEL_WORDS: Final = {

@@ -1,14 +1,18 @@
-"""What the regulator reads: sums by hospital, item and month, rates and gaps."""
+"""What the regulator reads: sums by hospital, item and month, or of the events themselves; rates and gaps."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Text, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, cast, func, select
 from sqlalchemy.orm import Session
 
+from catalog import event_figures
+from catalog.accounting_months import last_day
 from catalog.errors import InvalidInput
+from catalog.event_figures import ISSUER, Asked, Group, Parts
+from catalog.figure_filters import NO_FILTERS, Filters
 from catalog.items import ItemList
 from catalog.ledger import COUNTERS
 from catalog.tables import Hospital, Monthly, Region
@@ -23,8 +27,6 @@ _GROUP_COLUMNS: Final[dict[str, Any]] = {
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
 _SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
-# By whether what is counted concerns an own-hospital prior, and whether an emergency: each counter's sum.
-_Parts = dict[tuple[bool, bool], tuple[int, ...]]
 
 
 def report(
@@ -34,32 +36,38 @@ def report(
     first: date,
     last: date,
     group_by: Sequence[str] = GROUPINGS,
+    filters: Filters = NO_FILTERS,
+    as_of: datetime | None = None,
     offset: int = 0,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Return the figures of the months from `first` to `last`, both inclusive, grouped as asked.
 
+    They come from the monthly sums where these have the grouping and nothing is asked of the past; else from the events.
     Own-hospital and emergency figures stand apart under their own names. `limit` rows after the first `offset`;
-    `next` is the offset of those that follow, None at the end. Raises InvalidInput for an unknown grouping or a
-    reversed range.
+    `next` is the offset of those that follow, None at the end. Raises InvalidInput for an unknown grouping or category,
+    or a reversed range.
     """
-    asked = months(first, last)
-    if unknown := [name for name in group_by if name not in _GROUP_COLUMNS]:
+    begun = months(first, last)
+    if unknown := [name for name in group_by if name not in event_figures.GROUPINGS]:
         raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
     group_by = tuple(dict.fromkeys(group_by))
-    found = _read(session, asked, group_by, offset, limit)
+    asked = Asked(items, begun[0], last_day(begun[1]), as_of, filters, group_by)
+    summed = as_of is None and set(group_by) <= _GROUP_COLUMNS.keys()
+    found, everything = (_summed if summed else event_figures.read)(session, asked, offset, limit)
     shown = found[:limit]
-    is_whole = not offset and len(shown) == len(found)
-    everything = shown if is_whole else _read(session, asked, (), 0, None)
     names = _names(session, items)
+    figures = _figures_of_issuers if ISSUER in group_by else _figures
     return {
-        "from": asked[0].isoformat()[:7],
-        "to": asked[1].isoformat()[:7],
+        "from": begun[0].isoformat()[:7],
+        "to": begun[1].isoformat()[:7],
         "group_by": list(group_by),
-        "rows": [_keys(names, keys, group_by) | _figures([parts]) for keys, parts in shown],
+        "rows": [_keys(names, keys, group_by) | figures([parts]) for keys, parts in shown],
         "next": None if len(shown) == len(found) else offset + len(shown),
-        "total": _figures([parts for _, parts in everything]),
-        "unpriced": _gaps(session, asked),
+        "total": figures(everything),
+        "unpriced": _as_gaps(
+            _gaps(session, asked) if as_of is None else event_figures.unpriced(session, asked)
+        ),
     }
 
 
@@ -76,34 +84,47 @@ def rate(recognised: int, reminders: int, excused: int) -> float | None:
     return float(round(Fraction(recognised, asked), 6)) if asked > 0 else None
 
 
+def _summed(
+    session: Session, asked: Asked, offset: int, limit: int | None
+) -> tuple[Sequence[Group], Sequence[Parts]]:
+    """Return what `event_figures.read` does, of the monthly sums."""
+    found = _read(session, asked, asked.group_by, offset, limit)
+    is_whole = not offset and (limit is None or len(found) <= limit)
+    return found, [parts for _, parts in (found if is_whole else _read(session, asked, (), 0, None))]
+
+
 def _read(
-    session: Session, months: tuple[date, date], group_by: Sequence[str], offset: int, limit: int | None
-) -> list[tuple[tuple[str, ...], _Parts]]:
+    session: Session, asked: Asked, group_by: Sequence[str], offset: int, limit: int | None
+) -> list[Group]:
     """Return each group's keys and sums in the order of the keys, and one group more than the limit if there is one."""
     keys = [_GROUP_COLUMNS[name] for name in group_by]
     named = [key.label(name) for name, key in zip(group_by, keys, strict=True)]
-    query = _asked(months, *named, *_PARTS, *_SUMS).group_by(*keys, *_PARTS).order_by(*keys)
+    query = _asked(asked, *named, *_PARTS, *_SUMS).group_by(*keys, *_PARTS).order_by(*keys)
     if limit is not None and keys:
         # Which groups a page has is known before anything is added up: a city's month has a hundred thousand of them.
         page = (
-            _asked(months, *named).group_by(*keys).order_by(*keys).offset(offset).limit(limit + 1).cte("page")
+            _asked(asked, *named).group_by(*keys).order_by(*keys).offset(offset).limit(limit + 1).cte("page")
         )
         query = query.join(
             page, and_(*(key == page.c[name] for name, key in zip(group_by, keys, strict=True)))
         )
-    found: dict[tuple[str, ...], _Parts] = {} if keys else {(): {}}
+    found: dict[tuple[str, ...], Parts] = {} if keys else {(): {}}
     for row in session.execute(query):
         of, (own, emergency, *sums) = tuple(row[: len(keys)]), row[len(keys) :]
         found.setdefault(of, {})[own, emergency] = tuple(sums)
     return list(found.items())
 
 
-def _asked(months: tuple[date, date], *columns: Any) -> Select[Any]:
+def _asked(asked: Asked, *columns: Any) -> Select[Any]:
     query = select(*columns).select_from(Monthly).join(Hospital, Hospital.id == Monthly.hospital_id)
-    return query.where(Monthly.month.between(*months))
+    return query.where(*_narrowed(asked))
 
 
-def _figures(groups: Sequence[_Parts]) -> dict[str, Any]:
+def _narrowed(asked: Asked) -> list[ColumnElement[bool]]:
+    return [Monthly.month.between(asked.first, asked.last), *asked.filters.conditions(Monthly, asked.items)]
+
+
+def _figures(groups: Sequence[Parts]) -> dict[str, Any]:
     """Return the figures of these groups together: the whole, and of it what concerns own-hospital priors and emergencies.
 
     The rate leaves own-hospital priors out: recognising one's own work is no mutual recognition. Emergencies are those
@@ -117,6 +138,12 @@ def _figures(groups: Sequence[_Parts]) -> dict[str, Any]:
         "own_hospital": _added(sums for (own, _), sums in parts if own),
         "emergency": _added(sums for part, sums in parts if part == (False, True)),
     }
+
+
+def _figures_of_issuers(groups: Sequence[Parts]) -> dict[str, Any]:
+    """Return the figures by whose priors they are: a reminder is of none, so neither it nor a rate is known."""
+    figures = _figures(groups) | {"reminders": None, "rate": None}
+    return figures | {part: figures[part] | {"reminders": None} for part in ("own_hospital", "emergency")}
 
 
 def _added(several: Iterable[tuple[int, ...]]) -> dict[str, int]:
@@ -134,27 +161,30 @@ def _keys(names: dict[str, dict[str, str]], keys: tuple[str, ...], group_by: Seq
 
 
 def _names(session: Session, items: ItemList) -> dict[str, dict[str, str]]:
-    hospitals = session.execute(select(Hospital.code, Hospital.name)).tuples()
+    hospitals = dict(session.execute(select(Hospital.code, Hospital.name)).tuples().all())
     districts = session.execute(select(Region.code, Region.name)).tuples()
     return {
-        "hospital": dict(hospitals.all()),
+        "hospital": hospitals,
+        ISSUER: hospitals,
         "district": dict(districts.all()),
         "item": {item.code: item.name_zh for item in items},
     }
 
 
-def _gaps(session: Session, months: tuple[date, date]) -> list[dict[str, Any]]:
-    """Return what was recognised without a price, so that nobody mistakes 0 for nothing."""
+def _gaps(session: Session, asked: Asked) -> Sequence[tuple[str, str, int]]:
+    """Return hospital, item and count of the standing recognitions that no price was found for."""
     unpriced = func.sum(Monthly.unpriced)
     query = (
         select(Hospital.code, Monthly.item_code, unpriced)
         .join(Hospital, Hospital.id == Monthly.hospital_id)
-        .where(Monthly.month.between(*months), Monthly.unpriced != 0)
+        .where(Monthly.unpriced != 0, *_narrowed(asked))
         .group_by(Hospital.code, Monthly.item_code)
         .having(unpriced != 0)
         .order_by(Hospital.code, Monthly.item_code)
     )
-    return [
-        {"hospital": code, "item": item, "recognised": int(count)}
-        for code, item, count in session.execute(query)
-    ]
+    return session.execute(query).tuples().all()
+
+
+def _as_gaps(found: Iterable[tuple[str, str, int]]) -> list[dict[str, Any]]:
+    """Return what was recognised without a price, so that nobody mistakes 0 for nothing."""
+    return [{"hospital": code, "item": item, "recognised": int(count)} for code, item, count in found]

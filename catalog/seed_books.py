@@ -104,10 +104,11 @@ from seed_decided where recognised and undone
 """  # noqa: S608 (of constants)
 _ORDERED: Final = """
 insert into ordered_item (hospital_id, order_number, person_id, item_code, first_check_id, business_date, emergency,
-                          own_hospital, reminder, standing_decision_id)
-select a.hospital_id, 'S' || a.n, a.person_id, a.item_code, a.check_id, a.day, a.emergency, false, true,
-       case when d.n is not null and not (d.recognised and d.undone) then d.n end
-from seed_asked a left join seed_decided d on d.n = a.n
+                          own_hospital, reminder, department, reminded_at, standing_decision_id)
+select a.hospital_id, 'S' || a.n, a.person_id, a.item_code, a.check_id, a.day, a.emergency, false, true, c.department,
+       a.asked_at, case when d.n is not null and not (d.recognised and d.undone) then d.n end
+from seed_asked a join order_check c on c.id = a.check_id left join seed_decided d on d.n = a.n
+order by a.asked_at
 """
 _LEDGER: Final = f"""
 insert into ledger (kind, decision_id, person_id, hospital_id, item_code, amount_fen, cause, cause_id, business_date,

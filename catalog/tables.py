@@ -63,49 +63,6 @@ class RegistryStamp(Base):
     stamp: Mapped[uuid.UUID]
 
 
-class Peer(Base):
-    """An application entity of a hospital: from where it may send, and where it listens itself.
-
-    No addresses means from anywhere; `certificates` are SHA-256 fingerprints (hex) of client certificates,
-    and where there are any, only TLS with one of them is that peer.
-    """
-
-    __tablename__ = "peer"
-    ae_title: Mapped[str] = mapped_column(primary_key=True)
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
-    addresses: Mapped[list[str]] = mapped_column(server_default="{}")
-    certificates: Mapped[list[str]] = mapped_column(server_default="{}")
-    host: Mapped[str | None]
-    port: Mapped[int | None] = mapped_column(Integer)
-    tls: Mapped[bool] = mapped_column(server_default="false")  # how it listens
-    active: Mapped[bool] = mapped_column(server_default="true")
-
-
-class Commitment(Base):
-    """A storage commitment asked for by N-ACTION, until its N-EVENT-REPORT was taken (PS3.4 Annex J).
-
-    `referenced` lists SOP class and instance UIDs as asked; `failed` those that cannot be committed to.
-    """
-
-    __tablename__ = "commitment"
-    __table_args__ = (
-        CheckConstraint("state in ('queued', 'answered', 'reported', 'given_up')", name="state"),
-        UniqueConstraint("hospital_id", "TransactionUID"),
-        Index("ix_commitment_due", "state", "next_attempt_at"),
-    )
-    id: Mapped[int] = identity()
-    TransactionUID: Mapped[str]
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
-    calling_ae: Mapped[str]
-    referenced: Mapped[list[Any]] = mapped_column(JSONB)
-    failed: Mapped[list[Any] | None] = mapped_column(JSONB)
-    state: Mapped[str] = mapped_column(server_default="queued")
-    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
-    requested_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    next_attempt_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    reported_at: Mapped[datetime | None]
-
-
 class LocalCode(Base):
     """A hospital's own code for an item on the list; no item: the hospital says that none fits."""
 
@@ -359,9 +316,26 @@ class OrderCheck(Base):
 
 
 class OrderedItem(Base):
-    """One order of a hospital, by its number: what it asked first and which decision stands."""
+    """One order of a hospital, by its number: what it asked first and which decision stands.
+
+    `department` is that of its first check, `reminded_at` when a recognisable prior was first shown for it.
+    """
 
     __tablename__ = "ordered_item"
+    __table_args__ = (
+        Index(
+            "ix_ordered_item_business_date",
+            "business_date",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        ),
+        Index(
+            "ix_ordered_item_late",
+            "business_date",
+            "reminded_at",
+            postgresql_where=text("(reminded_at at time zone 'Asia/Shanghai')::date > business_date"),
+        ),
+    )
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
     order_number: Mapped[str] = mapped_column(primary_key=True)
     person_id: Mapped[int]
@@ -371,6 +345,8 @@ class OrderedItem(Base):
     emergency: Mapped[bool]
     own_hospital: Mapped[bool]
     reminder: Mapped[bool]
+    department: Mapped[str]
+    reminded_at: Mapped[datetime | None]
     standing_decision_id: Mapped[int | None] = mapped_column(ForeignKey("decision.id"))
 
 
@@ -385,7 +361,15 @@ class Decision(Base):
         CheckConstraint("action in ('recognise', 'override', 'undo', 'cite')", name="action"),
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
-        Index("ix_decision_business_date", "business_date", **IN_ORDER),
+        Index("ix_decision_business_date", "business_date"),
+        # An undo keeps the time of the check it goes back to: what it undoes was decided on that day or later.
+        Index(
+            "ix_decision_undone_late",
+            "checked_at",
+            postgresql_where=text(
+                "action = 'undo' and (checked_at at time zone 'Asia/Shanghai')::date < business_date"
+            ),
+        ),
     )
     id: Mapped[int] = identity()
     check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))
@@ -428,6 +412,12 @@ class LedgerEntry(Base):
         ),
         Index("ix_ledger_decision_id", "decision_id"),
         Index("ix_ledger_business_date", "business_date"),
+        Index(
+            "ix_ledger_late",
+            "business_date",
+            "posted_at",
+            postgresql_where=text("(posted_at at time zone 'Asia/Shanghai')::date > business_date"),
+        ),
     )
     id: Mapped[int] = identity()
     kind: Mapped[str]

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from catalog import item_lists, ledger_entries, questions, recount, savings
+from catalog import item_lists, ledger_entries, questions, recount
+from catalog.as_of import past_moment, report
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.context import Caller
 from catalog.db import transaction
+from catalog.event_figures import GROUPINGS
+from catalog.figure_filters import Filters
 from catalog.plausibility import months_before
 from catalog.pricing import format_yuan
 from catalog.rules import local_day
@@ -42,11 +45,30 @@ Out = Annotated[
 ]
 
 
+AsOf = Annotated[
+    str,
+    typer.Option(
+        help="当时的数字:YYYY-MM-DD 或带时区的时间 / as it stood on a day, or at a time with its zone"
+    ),
+]
+Hospitals = Annotated[list[str], typer.Option("--hospital", help="申请机构代码,可多次 / asking hospital")]
+Districts = Annotated[list[str], typer.Option("--district", help="其区县代码,可多次 / its district")]
+Tiers = Annotated[list[str], typer.Option("--tier", help="其等级,可多次 / its tier")]
+Items = Annotated[list[str], typer.Option("--item", help="项目代码,可多次 / item code")]
+Categories = Annotated[list[str], typer.Option("--category", help="imaging, laboratory")]
+
+
 @savings_app.command("report")
 def savings_report(
     first: First = "",
     last: Last = "",
-    group_by: Annotated[str, typer.Option(help="hospital,district,tier,item,month")] = "hospital,item,month",
+    group_by: Annotated[str, typer.Option(help=",".join(GROUPINGS))] = "hospital,item,month",
+    hospital: Hospitals = [],  # noqa: B006
+    district: Districts = [],  # noqa: B006
+    tier: Tiers = [],  # noqa: B006
+    item: Items = [],  # noqa: B006
+    category: Categories = [],  # noqa: B006
+    as_of: AsOf = "",
     out: Out = None,
     data_dir: DataDir = HERE,
     json: AsJson = False,
@@ -54,32 +76,41 @@ def savings_report(
     """节约费用与互认率。 Savings and recognition rates.
 
     例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.xlsx
+
+    当时的数字 / as it stood:  huren savings report --from 2026-06 --to 2026-06 --group-by day --as-of 2026-07-15
     """
     names = [name for name in group_by.split(",") if name]
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         months = _months(place, first, last)
-        answer = savings.report(
+        answer = report(
             session,
-            item_lists.every_item(session, place.catalogue),
+            place.catalogue,
             first=months[0],
             last=months[1],
             group_by=names,
+            filters=_filters(hospital, district, tier, item, category),
+            as_of=past_moment(as_of, place.catalogue.clock()),
         )
-        as_of = place.catalogue.clock().isoformat(timespec="seconds")
     if out is not None:
-        _write(out, savings_files.report_table(answer, as_of))
+        _write(out, savings_files.report_table(answer))
     if json:
         _print(answer)
     elif out is None:
         show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+        for line in savings_files.footer(answer):
+            typer.echo(": ".join(line))
 
 
 @savings_app.command("entries")
 def savings_entries(
     first: First = "",
     last: Last = "",
-    hospital: Annotated[str, typer.Option(help="机构代码 / asking hospital")] = "",
-    item: Annotated[str, typer.Option(help="项目代码 / item code")] = "",
+    hospital: Hospitals = [],  # noqa: B006
+    district: Districts = [],  # noqa: B006
+    tier: Tiers = [],  # noqa: B006
+    item: Items = [],  # noqa: B006
+    category: Categories = [],  # noqa: B006
+    as_of: AsOf = "",
     after: Annotated[int, typer.Option(help="此号之后 / after this entry")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="条数 / how many")] = 100,
     out: Out = None,
@@ -91,19 +122,22 @@ def savings_entries(
     例 / example:  huren savings entries --hospital B --item CT07 --from 2026-06 --to 2026-06 --out june.csv
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        months = _months(place, first, last)
+        months, now = _months(place, first, last), place.catalogue.clock()
+        moment = past_moment(as_of, now)
         found = ledger_entries.page(
             session,
+            item_lists.every_item(session, place.catalogue),
             first=months[0],
             last=months[1],
-            hospital=hospital or None,
-            item=item or None,
+            filters=_filters(hospital, district, tier, item, category),
+            as_of=moment,
             after=after,
             limit=limit,
         )
-        as_of = place.catalogue.clock().isoformat(timespec="seconds")
     if out is not None:
-        _write(out, savings_files.entries_table(found, *months, as_of))
+        _write(
+            out, savings_files.entries_table(found, *months, (moment or now).isoformat(timespec="seconds"))
+        )
     if json:
         _print(found)
         return
@@ -248,6 +282,10 @@ def _print(found: dict[str, Any]) -> None:
 def _write(out: Path, table: table_files.Table) -> None:
     out.write_bytes(table_files.write(table, table_files.form_of(out)))
     typer.echo(f"已写入 / written: {out}", err=True)
+
+
+def _filters(*named: list[str]) -> Filters:
+    return Filters(*map(tuple, named))
 
 
 def _months(place: Workplace, first: str, last: str) -> tuple[date, date]:

@@ -213,6 +213,15 @@ SAVINGS: Final[dict[str, Any]] = {
     "next": None,
     "total": _FIGURES,
     "unpriced": [],
+    "months": [
+        {
+            "month": "2026-05",
+            "revision": 2,
+            "ended_at": "2026-05-31T23:59:59.999999+08:00",
+            "reopened_at": "2026-06-02T09:30:00+08:00",
+        },
+        {"month": "2026-06", "revision": 0, "ended_at": None, "reopened_at": None},
+    ],
 }
 RECOUNT: Final[dict[str, Any]] = {
     "as_of": _NOW,

@@ -1,17 +1,22 @@
 """The regulator's figures, the entries behind them, and their recount."""
 
 import re
+from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import StringConstraints
 
-from catalog import audit, item_lists, ledger_entries, recount, savings
+from catalog import audit, item_lists, ledger_entries, recount
+from catalog.as_of import past_moment, report
 from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
+from catalog.event_figures import GROUPINGS
+from catalog.figure_filters import Filters
 from catalog.rules import local_day
 from catalog.scope import steady
 from exchange import examples, savings_examples, savings_files, statements, table_files
@@ -31,6 +36,28 @@ Form = Annotated[
     Query(alias="format", description="答复或文件 / as an answer, or as a file"),
 ]
 NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
+AsOf = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="当时的数字:YYYY-MM-DD 或带时区的时间 / as it stood then: a day, or a time with its zone",
+    ),
+]
+Named = tuple[Annotated[str, StringConstraints(max_length=32, pattern=NoNul)], ...]
+
+
+def _filters(
+    hospital: Annotated[Named, Query(max_length=100, description="申请机构代码 / asking hospitals")] = (),
+    district: Annotated[Named, Query(max_length=100, description="其区县代码 / their districts")] = (),
+    tier: Annotated[Named, Query(max_length=100, description="其等级 / their tiers")] = (),
+    item: Annotated[Named, Query(max_length=100, description="项目代码 / items")] = (),
+    category: Annotated[Named, Query(max_length=100, description="imaging, laboratory")] = (),
+) -> Filters:
+    """Return what is asked for alone; each may be given several times."""
+    return Filters(hospital, district, tier, item, category)
+
+
+FiltersOf = Annotated[Filters, Depends(_filters)]
 
 
 @router.get(
@@ -41,11 +68,11 @@ NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 def read_savings(
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
-    group_by: Annotated[
-        str, Query(max_length=64, description="hospital, district, tier, item, month")
-    ] = "hospital,item,month",
+    as_of: AsOf = None,
+    group_by: Annotated[str, Query(max_length=128, description=", ".join(GROUPINGS))] = "hospital,item,month",
     offset: Annotated[
         int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
     ] = 0,
@@ -54,28 +81,33 @@ def read_savings(
 ) -> Response:
     """Return sums in fen by asking hospital or its district or tier, item and month; `next` leads on.
 
-    A rate is null where nothing was asked; the total is that of all pages. A file has every row, in yuan, and the total
-    ends it.
+    `as_of` gives them as they stood then, and `months` how often each month was opened again since its end. A rate is
+    null where nothing was asked, and reminders are null by issuing hospital: a reminder has none. The total is that of
+    all pages. A file has every row, in yuan; the total and the revisions of the months end it.
     """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     months = _months(catalogue.clock, first, last)
+    moment = past_moment(as_of, catalogue.clock())
     with transaction(catalogue.engine) as session:
-        answer = savings.report(
+        answer = report(
             session,
-            item_lists.every_item(session, catalogue),
+            catalogue,
             first=months[0],
             last=months[1],
             group_by=names,
+            filters=filters,
+            as_of=moment,
             offset=offset if form == "json" else 0,
             limit=limit if form == "json" else None,
         )
         audit.record(session, caller, "savings.read", group_by=names)
-    as_of = _as_of(catalogue.clock)
     if form != "json":
-        return file_of(savings_files.report_table(answer, as_of), form, "savings", months)
+        return file_of(savings_files.report_table(answer), form, "savings", months)
+    narrowed = {name: value for name, value in asdict(filters).items() if value}
+    narrowed |= {"as_of": answer["as_of"]} if moment else {}
     for row in answer["rows"]:
-        row["entries"] = _entries_of(row, answer["from"], answer["to"])
-    return Json({"as_of": as_of, **answer})
+        row["entries"] = _entries_of(row, answer["from"], answer["to"], narrowed)
+    return Json(answer)
 
 
 @router.get(
@@ -87,10 +119,13 @@ def list_entries(
     request: Request,
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
-    hospital: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
-    item: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
+    department: Annotated[str | None, Query(max_length=64, pattern=NoNul)] = None,
+    issuing_hospital: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
+    day: Annotated[date | None, Query(description="业务日 / business date")] = None,
+    as_of: AsOf = None,
     after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     form: Form = "json",
@@ -100,21 +135,26 @@ def list_entries(
     A file holds the same page, and the header `Link` leads on (RFC 8288).
     """
     months = _months(catalogue.clock, first, last)
+    moment = past_moment(as_of, catalogue.clock())
     with transaction(catalogue.engine) as session:
         found = ledger_entries.page(
             session,
+            item_lists.every_item(session, catalogue),
             first=months[0],
             last=months[1],
-            hospital=hospital,
-            item=item,
+            filters=filters,
+            department=department,
+            issuing_hospital=issuing_hospital,
+            day=day,
+            as_of=moment,
             after=after,
             limit=limit,
         )
-        audit.record(session, caller, "savings.list", hospital=hospital, item=item)
-    as_of = _as_of(catalogue.clock)
+        audit.record(session, caller, "savings.list", hospital=filters.hospital, item=filters.item)
+    told_at = moment.isoformat() if moment else _as_of(catalogue.clock)
     if form == "json":
-        return Json({"as_of": as_of, **found})
-    answer = file_of(savings_files.entries_table(found, *months, as_of), form, "savings-entries", months)
+        return Json({"as_of": told_at, **found})
+    answer = file_of(savings_files.entries_table(found, *months, told_at), form, "savings-entries", months)
     if found["next"] is not None:
         following = request.url.include_query_params(after=found["next"]).query
         answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
@@ -155,12 +195,12 @@ def file_of(table: Table, form: FileForm, name: str, months: tuple[date, date]) 
     return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])
 
 
-def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
-    """Return where the entries behind a row are; what it is not grouped by is not narrowed."""
-    month = row.get("month")
-    query = {"from": month or first, "to": month or last}
-    query |= {name: row[name] for name in ("hospital", "item") if name in row}
-    return f"{_ENTRIES}?{urlencode(query)}"
+def _entries_of(row: dict[str, Any], first: str, last: str, narrowed: dict[str, Any]) -> str:
+    """Return where the entries behind a row are: of what it is about, and of what the whole report is narrowed to."""
+    month = row.get("day", row.get("month", ""))[:7]
+    query = {"from": month or first, "to": month or last, **narrowed}
+    query |= {name: row[name] for name in GROUPINGS if name in row and name != "month"}
+    return f"{_ENTRIES}?{urlencode(query, doseq=True)}"
 
 
 def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:

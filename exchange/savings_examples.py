@@ -117,7 +117,7 @@ def with_files(shown: Answers, table: Table) -> Answers:
     return shown
 
 
-REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS, _DECIDED))
+REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS))
 ENTRIES_ANSWERS: Final = with_files(
     answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), _DECIDED)
 )

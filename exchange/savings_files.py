@@ -18,12 +18,28 @@ _GROUPS: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("区县代码", "district", "申请机构所在区县的代码", "Code of the asking hospital's district"),
         Column("区县名称", "district name", "申请机构所在区县", "The asking hospital's district"),
     ),
+    "issuing_hospital": (
+        Column("出具机构代码", "issuing hospital", "既往检查出具机构的代码", "Code of the prior's hospital"),
+        Column("出具机构名称", "issuing hospital name", "既往检查的出具机构", "Name of the prior's hospital"),
+    ),
+    "department": (
+        Column("科室", "department", "医嘱首次询问的科室", "Department of the order's first check"),
+    ),
     "tier": (Column("等级", "tier", "申请机构的等级", "Tier of the asking hospital"),),
     "item": (
         Column("项目代码", "item", "互认清单中的项目代码", "Code of the item on the recognised list"),
         Column("项目名称", "item name", "项目的名称", "Name of the item"),
     ),
+    "category": (
+        Column(
+            "类别",
+            "category",
+            "项目类别:imaging 影像,laboratory 检验",
+            "The item's category on the recognised list",
+        ),
+    ),
     "month": (Column("月份", "month", "业务日所在月份", "Month of the business date"),),
+    "day": (Column("日期", "day", "业务日", "Business date"),),
 }
 _EVERYTHING: Final = Column("范围", "scope", "未分组:全部合计", "Not grouped: all together")
 _BEYOND_DUTY: Final = (
@@ -81,18 +97,24 @@ _ENTRY: Final[Mapping[str, Column]] = {
 }
 
 
-def report_table(answer: Mapping[str, Any], as_of: str) -> Table:
-    """Return the report as `savings.report` gives it, a total beneath."""
+def report_table(answer: Mapping[str, Any]) -> Table:
+    """Return the report as `as_of.report` gives it; beneath it a total, its moment and the revisions of its months."""
     names = list(dict.fromkeys(answer["group_by"]))
     groups = [column for name in names for column in _GROUPS[name]] or [_EVERYTHING]
     total = ["合计 total", *[None] * (len(groups) - 1)]
     return Table(
         title="节约费用 savings",
-        facts=_facts(answer["from"], answer["to"], as_of),
+        facts=_facts(answer["from"], answer["to"], answer["as_of"]),
         columns=[*groups, *_COUNTERS.values(), _RATE, *_MONEY.values()],
         rows=[[*_labels(row, names), *_figures(row)] for row in answer["rows"]],
         total=[*total, *_figures(answer["total"])],
+        footer=footer(answer),
     )
+
+
+def footer(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines beneath a report: its moment, and how often each month was opened again and when last."""
+    return [("截至 as of", answer["as_of"]), *map(_revision, answer["months"])]
 
 
 def entries_table(found: Mapping[str, Any], first: date, last: date, as_of: str) -> Table:
@@ -106,6 +128,11 @@ def entries_table(found: Mapping[str, Any], first: date, last: date, as_of: str)
         columns=list(_ENTRY.values()),
         rows=[[_cell(name, each[name]) for name in _ENTRY] for each in found["entries"]],
     )
+
+
+def _revision(month: Mapping[str, Any]) -> tuple[str, str]:
+    reopened = month["reopened_at"]
+    return f"{month['month']} 修订 revision", f"{month['revision']}" + (f" ({reopened})" if reopened else "")
 
 
 def _facts(first: str, last: str, as_of: str) -> list[tuple[str, Cell]]:

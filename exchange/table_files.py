@@ -47,13 +47,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table to be written: its columns, rows and perhaps a total; `facts` say what the whole of it is."""
+    """A table to be written: its columns, rows and perhaps a total, then lines of name and value.
+
+    `facts` say what the whole of it is.
+    """
 
     title: str
     facts: Sequence[tuple[str, Cell]]
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     total: Sequence[Cell] | None = None
+    footer: Sequence[tuple[str, str]] = ()
 
 
 def form_of(path: Path) -> FileForm:
@@ -110,6 +114,8 @@ def _lines(table: Table) -> Iterable[Sequence[Cell]]:
     yield from table.rows
     if table.total is not None:
         yield table.total
+    for line in table.footer:
+        yield [*line, *[None] * (len(table.columns) - len(line))]
 
 
 def _last_of(table: Table) -> set[int]:

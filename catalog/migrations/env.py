@@ -7,6 +7,7 @@ import catalog.tables_access
 import catalog.tables_asking
 import catalog.tables_audit
 import catalog.tables_cds
+import catalog.tables_dicom
 import catalog.tables_investigation
 import catalog.tables_items
 import catalog.tables_people

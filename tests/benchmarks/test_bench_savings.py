@@ -27,7 +27,10 @@ SIZES = [int(text) for text in os.environ.get("HUREN_BENCH_RESULTS", "1000000,10
 CHECKS_SHARE, DECISIONS_SHARE = 5, 33
 REPORT_P95_MS, DECISION_P95_MS, VERIFY_SECONDS = 150.0, 10.0, 60.0
 DECISIONS = 480
-GROUPINGS = ("", "hospital", "district", "tier", "item", "district,item", "hospital,item")
+GROUPINGS = (
+    *("", "hospital", "district", "tier", "item", "district,item", "hospital,item"),
+    *("day", "issuing_hospital"),  # from the events
+)
 QUESTIONS = 100
 
 
@@ -57,7 +60,8 @@ def measured(city: Served, size: int) -> list[dict[str, Any]]:
     }
     with httpx2.Client(base_url=f"http://127.0.0.1:{city.port}", trust_env=False, timeout=60) as http:
         assert_right(http, city)
-        reports = timed(http, city, [path(*each) for each in product(months(city), GROUPINGS)])
+        asked = [path(*each) for each in product(months(city), GROUPINGS)]
+        reports = timed(http, city, [*asked, *map(as_it_stood, months(city)[:-1])])
         chains = timed(http, city, [f"/v1/savings/entries/{number}" for number in range(1, 401)])
     began = time.monotonic()
     found = json.loads(
@@ -125,6 +129,11 @@ def months(city: Served) -> list[str]:
 def path(month: str, group: str) -> str:
     """Return the report of a month, its first page where it has several."""
     return f"/v1/savings?from={month}&to={month}&group_by={group}"
+
+
+def as_it_stood(month: str) -> str:
+    """Return the report of a month by hospital as its fifteenth day left it."""
+    return f"{path(month, 'hospital')}&as_of={month}-15"
 
 
 def signed_in(city: Served, subject: str) -> dict[str, str]:

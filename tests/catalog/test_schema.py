@@ -17,6 +17,7 @@ import catalog.tables_access
 import catalog.tables_asking
 import catalog.tables_audit
 import catalog.tables_cds
+import catalog.tables_dicom
 import catalog.tables_reports  # these tables join Base.metadata
 from catalog.db import open_engine, transaction
 from catalog.reference import load_reference_data

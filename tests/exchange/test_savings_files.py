@@ -3,9 +3,10 @@
 import csv
 import io
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,12 @@ def busy(service: Service) -> Service:
 def cells_of_csv(content: bytes) -> list[list[str]]:
     assert content.startswith(b"\xef\xbb\xbf")
     assert not content.startswith(b'\xef\xbb\xbf"')  # some take such a quote for a part of the first heading
-    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    return above_footer(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+
+
+def above_footer(lines: Iterable[list[str]]) -> list[list[str]]:
+    """Return the lines above that which says as of when they are, where a table has one."""
+    return list(takewhile(lambda line: line[:1] != ["截至 as of"], lines))
 
 
 def cells_of(content: bytes, form: str) -> list[list[str]]:
@@ -58,13 +64,13 @@ def cells_of(content: bytes, form: str) -> list[list[str]]:
     if form == "csv":
         return cells_of_csv(content)
     sheet = openpyxl.load_workbook(io.BytesIO(content)).worksheets[0]
-    return [[_plain(cell) for cell in row] for row in sheet.iter_rows()]
+    return above_footer([_plain(cell) for cell in row] for row in sheet.iter_rows())
 
 
 def _plain(cell: Any) -> str:
     if isinstance(cell.value, bool):
         return str(cell.value).upper()
-    if cell.number_format == "#,##0.00":
+    if cell.value is not None and cell.number_format == "#,##0.00":
         assert cell.data_type == "n"
         return f"{cell.value:.2f}"
     return "" if cell.value is None else str(cell.value)
@@ -187,7 +193,9 @@ def test_a_workbook_says_what_it_is_and_what_its_columns_mean(busy: Service) -> 
     book = openpyxl.load_workbook(io.BytesIO(fetch(busy, f"/v1/savings?{JUNE}&format=xlsx").content))
     sheet, notes = book.worksheets
     assert sheet.freeze_panes == "A2"
-    lines = list(sheet.iter_rows())
+    *lines, as_of, june = sheet.iter_rows()
+    assert [cell.value for cell in as_of[:3]] == ["截至 as of", busy.city.now.isoformat(), None]
+    assert [cell.value for cell in june[:3]] == ["2026-06 修订 revision", "0", None]
     assert [{cell.font.bold for cell in line} for line in lines] == [{True}, {False}, {True}]
     assert all(12 <= sheet.column_dimensions[cell.column_letter].width <= 42 for cell in lines[0])
     assert {cell.data_type for line in lines for cell in line} == {"s", "n"}
@@ -220,7 +228,7 @@ def test_no_text_that_others_can_set_becomes_a_formula(busy: Service) -> None:
     assert other[:4] == ["B", f"'{LINK}", "CT07", f"'{DDE}"]
     assert total[-3:] == [yuan(read(busy, f"/v1/savings?{JUNE}")["total"][name]) for name in MONEY]
     sheet = openpyxl.load_workbook(io.BytesIO(fetch(busy, f"{path}xlsx").content)).worksheets[0]
-    _, plain_cells, other_cells, _ = sheet.iter_rows()
+    _, plain_cells, other_cells, *_ = sheet.iter_rows()
     for cells, texts in ((plain_cells, ("0012", "#N/A", "CT07", DDE)), (other_cells, ("B", LINK))):
         for cell, expected in zip(cells, texts, strict=False):
             assert (cell.value, cell.data_type, cell.number_format) == (expected, "s", "@")
@@ -333,7 +341,8 @@ def test_libreoffice_opens_both_files_with_the_totals_of_the_report(
         command += ["--convert-to", f"csv:{as_text}", "--outdir", str(tmp_path / form), str(file)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         opened = (tmp_path / form / "savings.csv").read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
-        heading, row, total = csv.reader(io.StringIO(opened, newline=""))
+        heading, row, total, as_of, _june = csv.reader(io.StringIO(opened, newline=""))
+        assert as_of[:2] == ["截至 as of", busy.city.now.isoformat()]
         assert heading[:2] == ["机构代码 hospital", "机构名称 hospital name"]
         assert row[:2] == ["B", LINK if form == "xlsx" else f"'{LINK}"]
         numbers = [value(each) for each in total[2:]]

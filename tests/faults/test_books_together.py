@@ -196,9 +196,8 @@ def test_eight_clients_at_once_leave_books_that_agree(ward: Ward, record: RunRec
         report = savings.report(
             session, ward.city.catalogue.items, first=date(2026, 1, 1), last=date(2027, 12, 1)
         )
-        entries = ledger_entries.page(session, first=date(2026, 1, 1), last=date(2027, 12, 1), limit=100_000)[
-            "entries"
-        ]
+        whole = {"first": date(2026, 1, 1), "last": date(2027, 12, 1)}
+        entries = ledger_entries.page(session, ward.city.catalogue.items, **whole, limit=100_000)["entries"]
         twice = session.execute(
             text(
                 "select order_number from decision d where action = 'recognise'"

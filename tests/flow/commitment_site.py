@@ -19,7 +19,8 @@ from catalog import registry
 from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.objects import ObjectStore
-from catalog.tables import Commitment, Pack
+from catalog.tables import Pack
+from catalog.tables_dicom import Commitment
 from dicom_node.acceptor import serve
 from dicom_node.commitment_answer import Examiner
 from dicom_node.commitment_report import CommitmentSettings, Committer

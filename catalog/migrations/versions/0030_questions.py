@@ -1,10 +1,10 @@
-"""Investigations, the only way from a figure to a name; what says that a prior was looked at; decisions by their day."""
+"""Investigations, the only way from a figure to a name; and what says that a prior was looked at."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0030"
-down_revision = "0027"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
@@ -13,14 +13,6 @@ _TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     """Apply."""
-    # Decisions come in the order of their days: a BRIN costs an insert next to nothing.
-    op.create_index(
-        "ix_decision_business_date",
-        "decision",
-        ["business_date"],
-        postgresql_using="brin",
-        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-    )
     _create_investigations()
     op.execute(
         "create trigger append_only before delete or truncate on investigation "
@@ -41,7 +33,6 @@ def downgrade() -> None:
     op.execute("drop function opened_investigation()")
     op.drop_table("investigation")
     op.execute("drop function investigation_stands()")
-    op.drop_index("ix_decision_business_date", "decision")
 
 
 def _create_investigations() -> None:
