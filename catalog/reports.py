@@ -12,7 +12,6 @@ from catalog import (
     erasures,
     groups,
     lab_results,
-    ledger,
     links,
     notices,
     people,
@@ -21,6 +20,7 @@ from catalog import (
     result_reports,
     scope,
     sealed_numbers,
+    settling,
 )
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -82,8 +82,8 @@ def take(
     report_links.find_study(session, catalogue, report)
     _lock_people(session, report)
     _restand(session, catalogue, report, versions, (version, message))
-    if report.person_id is not None and report.category == "laboratory":
-        ledger.settle(session, catalogue, report.person_id)
+    if report.person_id is not None:
+        settling.settle(session, catalogue, report.person_id)
     audit.record(
         session,
         caller,

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog.identity import Sex
-from catalog.tables_base import NOW, Base, identity
+from catalog.tables_base import NOW, Base, by_day, identity
 
 
 class Region(Base):
@@ -362,6 +362,7 @@ class OrderedItem(Base):
     """One order of a hospital, by its number: what it asked first and which decision stands."""
 
     __tablename__ = "ordered_item"
+    __table_args__ = (by_day("ix_ordered_item_business_date"),)
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
     order_number: Mapped[str] = mapped_column(primary_key=True)
     person_id: Mapped[int]
@@ -385,6 +386,7 @@ class Decision(Base):
         CheckConstraint("action in ('recognise', 'override', 'undo', 'cite')", name="action"),
         Index("ix_decision_person_id", "person_id"),
         Index("ix_decision_hospital_order", "hospital_id", "order_number"),
+        by_day("ix_decision_business_date"),
     )
     id: Mapped[int] = identity()
     check_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("order_check.id"))

@@ -1,0 +1,77 @@
+"""Examinations that repeated what was there already; decisions and orders are found by their day."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0028"
+down_revision = "0027"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "repeat",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("result_id", sa.BigInteger(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("hospital_id", sa.BigInteger(), nullable=False),
+        sa.Column("item_code", sa.Text(), nullable=False),
+        sa.Column("exam_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("business_date", sa.Date(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("prior_result_id", sa.BigInteger(), nullable=False),
+        sa.Column("prior_hospital_id", sa.BigInteger(), nullable=False),
+        sa.Column("own_hospital", sa.Boolean(), nullable=False),
+        sa.Column("emergency", sa.Boolean(), nullable=False),
+        sa.Column("check_id", sa.Uuid(), nullable=True),
+        sa.Column("order_number", sa.Text(), nullable=True),
+        sa.Column("decision_id", sa.BigInteger(), nullable=True),
+        sa.Column("price_fen", sa.BigInteger(), nullable=False),
+        sa.Column("price_id", sa.BigInteger(), nullable=True),
+        sa.Column("posted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_repeat")),
+        sa.CheckConstraint(_KIND, name=op.f("ck_repeat_kind")),
+        *(_reference(column, table) for column, table in _REFERENCES),
+    )
+    op.create_index("uq_repeat_result_id", "repeat", ["result_id"], unique=True, postgresql_where=_STANDS)
+    op.create_index("ix_repeat_person_id", "repeat", ["person_id"], postgresql_where=_STANDS)
+    op.create_index("ix_repeat_business_date", "repeat", ["business_date"])
+    for table in _BY_DAY:  # rows come by day, so an index of ranges serves, and costs a check nothing
+        op.create_index(
+            f"ix_{table}_business_date",
+            table,
+            ["business_date"],
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        )
+
+
+def downgrade() -> None:
+    """Take back."""
+    for table in _BY_DAY:
+        op.drop_index(f"ix_{table}_business_date", table)
+    op.drop_table("repeat")
+
+
+def _reference(column: str, table: str) -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint([column], [f"{table}.id"], name=op.f(f"fk_repeat_{column}_{table}"))
+
+
+_STANDS = sa.text("superseded_at is null")
+_KIND = (
+    "kind in ('no_check', 'no_answer', 'recognised_and_done', 'refused', 'lawfully_repeated', 'not_visible')"
+)
+_REFERENCES = (
+    ("result_id", "result"),
+    ("person_id", "person"),
+    ("hospital_id", "hospital"),
+    ("prior_result_id", "result"),
+    ("prior_hospital_id", "hospital"),
+    ("check_id", "order_check"),
+    ("decision_id", "decision"),
+    ("price_id", "price"),
+)
+_BY_DAY = ("decision", "ordered_item")
