@@ -339,8 +339,7 @@ select c.number, c.id, c.hospital_id, c.asked_at, c.urgency = 'emergency', o ->>
 from order_check c
 cross join lateral jsonb_array_elements(c.given -> 'orders') o
 left join ordered_item i on i.hospital_id = c.hospital_id and i.order_number = o ->> 'order_id'
-     and i.person_id = any(:people)
-left join decision d on d.id = i.standing_decision_id
+left join decision d on d.id = i.standing_decision_id and d.person_id = any(:people)
 where c.person_id = any(:people) and c.hospital_id = any(:hospitals) and not o ? 'error'
 order by c.number
 """)

@@ -201,7 +201,7 @@ def test_a_link_that_is_made_late_makes_the_repeat(pair: Any) -> None:
 
 
 def test_a_merge_joins_what_two_numbers_had_and_its_undoing_parts_it(pair: Any) -> None:
-    city, doctor = pair
+    city, _ = pair
     city.now += timedelta(hours=1)
     city.study("B", 4, days_ago=0)
     with transaction(city.catalogue.engine) as session:

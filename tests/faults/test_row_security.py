@@ -139,7 +139,7 @@ def test_every_relation_has_a_guard_and_its_policies(owner: Engine) -> None:
         found = {name: (kind, secured) for name, kind, secured in kinds.tuples()}
         policies = set(connection.scalars(text("select distinct tablename from pg_policies")))
     # What they show: tests/catalog/test_swift.py, tests/catalog/test_figures_seen.py
-    for view in ("opened_result", "examined", "pack_digest", "audited_act", "merged"):
+    for view in ("opened_result", "examined", "pack_digest", "audited_act", "merged", "withdrawn_report"):
         assert found.pop(view) == ("v", False)
     assert found == dict.fromkeys(GUARDS, ("r", True))  # a view would need a thought of its own
     assert policies == set(GUARDS)

@@ -47,10 +47,13 @@ def upgrade() -> None:
             postgresql_using="brin",
             postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
         )
+    op.execute(_WITHDRAWN_REPORT)
+    op.execute("grant select on withdrawn_report to huren_api, huren_worker")
 
 
 def downgrade() -> None:
     """Take back."""
+    op.execute("drop view withdrawn_report")
     for table in _BY_DAY:
         op.drop_index(f"ix_{table}_business_date", table)
     op.drop_table("repeat")
@@ -75,3 +78,13 @@ _REFERENCES = (
     ("price_id", "price"),
 )
 _BY_DAY = ("decision", "ordered_item")
+# It runs with its owner's rights, so it says itself to whom it shows anything: the recount of whoever sees figures.
+_WITHDRAWN_REPORT = """
+create view withdrawn_report with (security_barrier) as
+    select report.study_id
+    from report join report_version on report_version.report_id = report.id
+    where report.study_id is not null and report_version.status in ('cancelled', 'entered-in-error')
+      and ((select sees_figures()) or (select acting_role()) = 'reviewer' and exists (
+          select from decision join result on result.id = decision.result_id
+          where result.study_id = report.study_id and decision.hospital_id = (select acting_hospital())))
+"""
