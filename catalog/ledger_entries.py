@@ -39,8 +39,7 @@ def page(
     """
     months = savings.months(first, last)
     query = _entries().where(
-        LedgerEntry.business_date >= months[0],
-        LedgerEntry.business_date < _month_after(months[1]),
+        LedgerEntry.business_date.between(months[0], savings.last_day(months[1])),
         LedgerEntry.id > after,
     )
     if hospital is not None:
@@ -235,7 +234,3 @@ _AUDITED: Final = text("""
     where person_id = :person_id
       and (action = 'check' and check_id = :check_id or decision_id = any(:decisions)) order by id
 """)
-
-
-def _month_after(day: date) -> date:
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

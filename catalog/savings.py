@@ -1,25 +1,21 @@
 """What the regulator reads: sums by hospital, item and month, rates and gaps."""
 
+from calendar import monthrange
 from collections.abc import Iterable, Sequence
 from datetime import date
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Text, and_, cast, func, select
+from sqlalchemy import BigInteger, Select, and_, cast, func, select
 from sqlalchemy.orm import Session
 
+from catalog import groupings
 from catalog.errors import InvalidInput
 from catalog.items import ItemList
 from catalog.ledger import COUNTERS
-from catalog.tables import Hospital, Monthly, Region
+from catalog.tables import Hospital, Monthly
 
-_GROUP_COLUMNS: Final[dict[str, Any]] = {
-    "hospital": Hospital.code,
-    "district": Hospital.region_code,
-    "tier": cast(Hospital.tier, Text),
-    "item": Monthly.item_code,
-    "month": func.to_char(Monthly.month, "YYYY-MM"),
-}
+_GROUP_COLUMNS: Final = groupings.columns(Monthly.item_code, Monthly.month)
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
 _SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
@@ -44,19 +40,17 @@ def report(
     reversed range.
     """
     asked = months(first, last)
-    if unknown := [name for name in group_by if name not in _GROUP_COLUMNS]:
-        raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
-    group_by = tuple(dict.fromkeys(group_by))
+    group_by = groupings.asked(group_by)
     found = _read(session, asked, group_by, offset, limit)
     shown = found[:limit]
     is_whole = not offset and len(shown) == len(found)
     everything = shown if is_whole else _read(session, asked, (), 0, None)
-    names = _names(session, items)
+    names = groupings.names(session, items)
     return {
         "from": asked[0].isoformat()[:7],
         "to": asked[1].isoformat()[:7],
         "group_by": list(group_by),
-        "rows": [_keys(names, keys, group_by) | _figures([parts]) for keys, parts in shown],
+        "rows": [groupings.keys(names, keys, group_by) | _figures([parts]) for keys, parts in shown],
         "next": None if len(shown) == len(found) else offset + len(shown),
         "total": _figures([parts for _, parts in everything]),
         "unpriced": _gaps(session, asked),
@@ -68,6 +62,11 @@ def months(first: date, last: date) -> tuple[date, date]:
     if first > last:
         raise InvalidInput("起始月份晚于截止月份", "The range is reversed", field="from")
     return first.replace(day=1), last.replace(day=1)
+
+
+def last_day(month: date) -> date:
+    """Return the last day of the month that a day lies in."""
+    return month.replace(day=monthrange(month.year, month.month)[1])
 
 
 def rate(recognised: int, reminders: int, excused: int) -> float | None:
@@ -123,24 +122,6 @@ def _added(several: Iterable[tuple[int, ...]]) -> dict[str, int]:
     added = [sum(each) for each in zip([0] * len(COUNTERS), *several, strict=True)]
     counted = dict(zip(COUNTERS, added, strict=True))
     return counted | {"net_fen": counted["saved_fen"] - counted["reversed_fen"]}
-
-
-def _keys(names: dict[str, dict[str, str]], keys: tuple[str, ...], group_by: Sequence[str]) -> dict[str, Any]:
-    """Return what a row is about: codes, and the names that go with them."""
-    named = dict(zip(group_by, keys, strict=True))
-    return named | {
-        f"{name}_name": names[name].get(code, "") for name, code in named.items() if name in names
-    }
-
-
-def _names(session: Session, items: ItemList) -> dict[str, dict[str, str]]:
-    hospitals = session.execute(select(Hospital.code, Hospital.name)).tuples()
-    districts = session.execute(select(Region.code, Region.name)).tuples()
-    return {
-        "hospital": dict(hospitals.all()),
-        "district": dict(districts.all()),
-        "item": {item.code: item.name_zh for item in items},
-    }
 
 
 def _gaps(session: Session, months: tuple[date, date]) -> list[dict[str, Any]]:
