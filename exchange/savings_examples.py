@@ -108,7 +108,7 @@ CHAIN: Final[dict[str, Any]] = {
 }
 
 
-def _with_files(shown: Answers, table: Table) -> Answers:
+def with_files(shown: Answers, table: Table) -> Answers:
     """Return the OpenAPI of an answer that can be had as a file too."""
     files = {"text/csv": csv_of(table).decode(), MEDIA_TYPES["xlsx"]: "PK…"}
     for media_type, example in files.items():
@@ -117,7 +117,7 @@ def _with_files(shown: Answers, table: Table) -> Answers:
     return shown
 
 
-REPORT_ANSWERS: Final = _with_files(answers(SAVINGS), report_table(SAVINGS, _DECIDED))
-ENTRIES_ANSWERS: Final = _with_files(
+REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS, _DECIDED))
+ENTRIES_ANSWERS: Final = with_files(
     answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), _DECIDED)
 )
