@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from catalog import erasures
 from catalog.context import Caller
+from catalog.db import transaction
+from catalog.tables_repeats import Repeat
 from tests.catalog.tampering import found, kinds, tamper
 from tests.city import City
 
@@ -113,13 +116,21 @@ def test_each_way_of_tampering_with_a_repeat_is_found(told: City, statement: str
     assert all(value is not None for fault in answer["faults"] for value in fault.values())
 
 
+def standing(city: City) -> list[int]:
+    with transaction(city.catalogue.engine) as session:
+        query = select(Repeat.id).where(Repeat.superseded_at.is_(None)).order_by(Repeat.id)
+        return list(session.scalars(query))
+
+
 @pytest.mark.parametrize("study", ["2.25.1001", "2.25.1002", "2.25.1005", "2.25.1007"])
 def test_an_erasure_of_either_examination_changes_no_figure(told: City, study: str) -> None:
+    before = standing(told)
     erasures.erase(
         told.catalogue,
         Caller("curator.wang", "curator"),
         lambda session: erasures.scope_of_study(session, study),
         "个人信息保护法第四十七条",
     )
+    assert standing(told) == before
     answer = found(told)
     assert answer["agrees"], answer

@@ -10,9 +10,11 @@ from catalog import identity_events, repeats, sharing, withdrawals
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.identity import Demographics, Document
+from catalog.records import ReportStatus
 from catalog.tables import Person
 from catalog.tables_repeats import Repeat
 from tests.city import City, id_number
+from tests.reports import IMAGING, take
 
 CURATOR = Caller("curator.wang", "curator")
 CT07 = {"order_number": "o", "item_code": "CT07"}
@@ -179,6 +181,14 @@ def test_a_withdrawn_prior_does_not_count_though_a_check_had_shown_it(pair: Any)
     city.check(doctor, [CT07])
     done(city)
     withdrawals.withdraw_study(city.catalogue, city.doctors["A"], "2.25.1001", "录入错误")
+    assert rows(city) == []
+
+
+def test_a_prior_whose_report_was_entered_in_error_does_not_count_either(pair: Any) -> None:
+    city, doctor = pair
+    city.check(doctor, [CT07])
+    done(city)
+    take(city, "A", IMAGING, StudyInstanceUID="2.25.1001", status=ReportStatus.ENTERED_IN_ERROR)
     assert rows(city) == []
 
 
