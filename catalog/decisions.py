@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import deciding, groups, ledger, quality, registry
+from catalog import deciding, groups, ledger, quality, registry, settling
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.deciding import Asked, Claimed, Ordered
@@ -236,7 +236,7 @@ _ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo
 def _finish(on: _Deciding, event: Decision, key: str) -> dict[str, Any]:
     deciding.record(on.session, event)
     _tell_quality(on, event)
-    stands = ledger.settle(
+    stands = settling.settle(
         on.session, on.catalogue, event.person_id, people=on.people, counted=_counted(on, event)
     )
     answer = _describe(event, stands.get(event.undoes_id or event.id, 0))

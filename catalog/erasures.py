@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, notices, people, report_erasure, sealed_numbers, tables
+from catalog import audit, groups, notices, people, report_erasure, sealed_numbers, settling, tables
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -109,7 +109,7 @@ def erase(
         _erase_people(session, scope)
         _redact_checks(session, scope, touched)
         for person_id in sorted(touched):
-            ledger.settle(session, catalogue, person_id)
+            settling.settle(session, catalogue, person_id)
         audit.record(
             session,
             caller,

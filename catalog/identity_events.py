@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
-from catalog import audit, groups, ledger, links, report_identity, report_links
+from catalog import audit, groups, links, report_identity, report_links, settling
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -137,7 +137,7 @@ def _done(
     changed = links.relink(session, catalogue, studies)
     report_links.follow(session, catalogue, report_identity.claimed_for(session, locked))
     for person_id in sorted(locked):
-        ledger.settle(session, catalogue, person_id)
+        settling.settle(session, catalogue, person_id)
     audit.record(
         session,
         caller,

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from catalog import groups, ledger
+from catalog import groups, settling
 from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
 from catalog.linking import Claim, Link, alias_states, resolve
@@ -132,7 +132,7 @@ def relink(session: Session, catalogue: Catalogue, studies: Iterable[Study]) -> 
             changed += 1
             touched |= {before, study.person_id} - {None}
     for person_id in sorted(groups.lock(session, (each for each in touched if each is not None))):
-        ledger.settle(session, catalogue, person_id)
+        settling.settle(session, catalogue, person_id)
     return changed
 
 

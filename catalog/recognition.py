@@ -10,23 +10,22 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import audit, check_record, db, groups, lookup, result_reports, sharing
-from catalog.completeness import stands
+from catalog import audit, check_record, db, groups, lookup, sharing
+from catalog.candidates import Candidate, KnownPrior, in_order, judged, priors_of
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
 from catalog.identity import Demographics, Document, conflicts, display_name
 from catalog.items import Item
-from catalog.lookup import Done, Images, Known
-from catalog.orders import Asking, OrderFault, OrderRequest, resolve, side
+from catalog.lookup import Images, Known
+from catalog.orders import Asking, OrderFault, OrderRequest, resolve
 from catalog.presentation import presented
 from catalog.pricing import PriceRow
-from catalog.records import Evaluation, Institution, Order, Prior, Shown, Urgency, Verdict
+from catalog.records import Order, Urgency
 from catalog.registry import hospital_by_code
 from catalog.registry_kept import Kept
 from catalog.registry_view import KEPT_ONLY, NotKept, Registry
-from catalog.result_reports import ResultReport
-from catalog.rules import HOSPITAL_ZONE, REASONS, decide, local_day
+from catalog.rules import HOSPITAL_ZONE, REASONS, local_day
 from catalog.steps import Rows, Statement, Steps
 from catalog.swift import Swift
 from catalog.tables import Decision, OrderCheck
@@ -46,24 +45,6 @@ class CheckRequest:
     orders: tuple[OrderRequest, ...]
     department: str = ""
     urgency: Urgency = "routine"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    verdict: Verdict
-    done: Done
-    hospital: Institution
-    exact: bool
-    report: ResultReport | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """One result of the person with everything that belongs to it."""
-
-    prior: Prior
-    done: Done
-    report: ResultReport | None
 
 
 def check(
@@ -241,9 +222,9 @@ def may_disclose(
 
 def _answer(asked: _Asked, person: Known | None, answer: str, found: Rows | None) -> Steps[dict[str, Any]]:
     asking, registry = asked.asking, asked.registry
-    priors: list[_Prior] = []
+    priors: list[KnownPrior] = []
     if person is not None and (wanted := asked.wanted):
-        priors = yield from _priors(asking, registry, person, wanted, found)
+        priors = yield from priors_of(asking, registry, person, wanted, found)
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     answers = [_answer_order(asking, *each, priors, prices) for each in asked.resolved]
     return {
@@ -259,74 +240,12 @@ def _answer(asked: _Asked, person: Known | None, answer: str, found: Rows | None
     }
 
 
-def _priors(
-    asking: Asking, registry: Registry, person: Known, wanted: frozenset[str], rows: Rows | None = None
-) -> Steps[list[_Prior]]:
-    """Return every result of the person for one of the items; `rows` of the look-up, where they are there already."""
-    if rows is None:
-        rows = yield lookup.done_before(person.everybody, wanted)
-    found = lookup.done(person.everybody, rows)
-    if not found:
-        return []
-    places = registry.places(done.hospital_id for done, _ in found)
-    marks = registry.marks(places)
-    reports = yield from result_reports.reports_of(found)
-    return [
-        _prior(asking, done, places[done.hospital_id], marks[done.hospital_id], reports.get(done.id))
-        for done, _ in found
-    ]
-
-
-def _prior(
-    asking: Asking,
-    done: Done,
-    hospital: Institution,
-    evaluations: tuple[Evaluation, ...],
-    report: ResultReport | None,
-) -> _Prior:
-    item = asking.items.get(done.item_code)
-    if item is None:
-        raise LookupError(f"result {done.id} names an item that is not on the list")
-    images = done.images
-    complete, flagged = _images_stand(images, asking.now)
-    prior = Prior(
-        result_id=str(done.id),
-        item_code=item.code,
-        category=item.category,
-        negative=item.negative,
-        hospital=hospital,
-        exam_time=done.exam_time,
-        evaluations=evaluations,
-        item_groups=item.groups,
-        reports=(report.version,) if report else (),
-        laterality=side(done.laterality),
-        body_part=done.body_part,
-        withdrawn=done.status == "withdrawn" or (images is not None and images.withdrawn),
-        images_complete=complete,
-        quality_flagged=flagged,
-        uid_conflict=images is not None and images.uid_conflict,
-    )
-    return _Prior(prior, done, report)
-
-
-def _images_stand(images: Images | None, now: datetime) -> tuple[bool, bool]:
-    if images is None:
-        return True, False
-    return stands(
-        now,
-        images_complete=images.images_complete,
-        settles_at=images.settles_at,
-        flagged=images.quality_flagged,
-        count_short=images.count_short,
-    )
-
-
 def _answer_order(
     asking: Asking,
     request: OrderRequest,
     order: Order | OrderFault,
     item: Item | None,
-    priors: Iterable[_Prior],
+    priors: Iterable[KnownPrior],
     prices: Mapping[str, PriceRow],
 ) -> dict[str, Any]:
     described = None if item is None else {"code": item.code, "name": item.name_zh, "name_en": item.name_en}
@@ -338,16 +257,8 @@ def _answer_order(
     if order.body_part is not None:
         answer["body_part"] = order.body_part
     price = prices.get(order.item_code)
-    found = _sorted_candidates(_judged(asking, order, priors))[: asking.catalogue.limits.candidates]
+    found = in_order(judged(asking, order, priors))[: asking.catalogue.limits.candidates]
     return answer | {"candidates": [_describe(candidate, price) for candidate in found]}
-
-
-def _judged(asking: Asking, order: Order, priors: Iterable[_Prior]) -> Iterable[_Candidate]:
-    for known in priors:
-        verdict = decide(order, known.prior, asking.catalogue.policy, asking.now)
-        if verdict.shown is not Shown.HIDDEN:
-            exact = known.prior.item_code == order.item_code
-            yield _Candidate(verdict, known.done, known.prior.hospital, exact, known.report)
 
 
 def as_if_ordered(
@@ -357,29 +268,15 @@ def as_if_ordered(
     prices = registry.prices(asking.asker, asking.items, local_day(asking.now))
     described: dict[int, dict[str, Any]] = {}
     wanted = frozenset().union(*(order.answered_by for order in orders.values()))
-    priors = db.run(asking.session, _priors(asking, registry, person, wanted)) if wanted else []
+    priors = db.run(asking.session, priors_of(asking, registry, person, wanted)) if wanted else []
     for known in priors:
         order = orders.get(known.done.id)
-        for candidate in _judged(asking, order, [known]) if order else ():
+        for candidate in judged(asking, order, [known]) if order else ():
             described[known.done.id] = _describe(candidate, prices.get(candidate.done.item_code))
     return described
 
 
-def _sorted_candidates(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """Recognisable first, exact item before covering, newest exam, newest report, then result id."""
-    return sorted(
-        candidates,
-        key=lambda c: (
-            c.verdict.shown is not Shown.RECOGNISABLE,
-            not c.exact,
-            -c.done.exam_time.timestamp(),
-            -c.report.version.reported_at.timestamp() if c.report else 0.0,
-            c.done.id,
-        ),
-    )
-
-
-def _describe(candidate: _Candidate, price: PriceRow | None) -> dict[str, Any]:
+def _describe(candidate: Candidate, price: PriceRow | None) -> dict[str, Any]:
     done, verdict = candidate.done, candidate.verdict
     return {
         "result_id": str(done.id),

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from catalog.ledger import COUNTERS
+from catalog.recount_repeats import FAULTS as _OF_REPEATS
 
 Progress = Callable[[str, int, int], None]
 _KEYS: Final = ("hospital_id", "item_code", "month", "own_hospital", "emergency")
@@ -183,6 +184,7 @@ _FAULTS: Final[dict[str, str]] = {
       select c.id::text as check_id
         from order_check c left join audited_act a on a.check_id = c.id and a.action = 'check'
        where a.id is null""",
+    **_OF_REPEATS,
 }
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Exists, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from catalog import groups, ledger, links
+from catalog import groups, links, settling
 from catalog.context import Catalogue
 from catalog.identity import Demographics, conflicts
 from catalog.linking import Claim, Link, resolve
@@ -56,7 +56,7 @@ def relink(session: Session, catalogue: Catalogue, reports: Iterable[Report]) ->
         if _apply(session, report, _resolve(session, report)):
             touched |= {each for each in (before, report.person_id) if each is not None}
     for person_id in sorted(groups.lock(session, touched) if touched else ()):
-        ledger.settle(session, catalogue, person_id)
+        settling.settle(session, catalogue, person_id)
 
 
 @books

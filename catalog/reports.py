@@ -12,7 +12,6 @@ from catalog import (
     erasures,
     groups,
     lab_results,
-    ledger,
     links,
     notices,
     people,
@@ -21,6 +20,7 @@ from catalog import (
     result_reports,
     scope,
     sealed_numbers,
+    settling,
 )
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -80,10 +80,10 @@ def take(
     if not certain:
         report_links.identify(session, catalogue, report, message)
     report_links.find_study(session, catalogue, report)
-    _lock_people(session, report)
+    person_id = _lock_people(session, report)
     _restand(session, catalogue, report, versions, (version, message))
-    if report.person_id is not None and report.category == "laboratory":
-        ledger.settle(session, catalogue, report.person_id)
+    if person_id is not None:
+        settling.settle(session, catalogue, person_id)
     audit.record(
         session,
         caller,
@@ -269,13 +269,17 @@ def _learn(report: Report, message: ReportMessage) -> None:
         report.sex = message.demographics.sex
 
 
-def _lock_people(session: Session, report: Report) -> None:
-    """Whoever decides on these results holds the same lock: a decision is before the news, or sees it."""
+def _lock_people(session: Session, report: Report) -> int | None:
+    """Lock and return whose results the report is about, if that is known.
+
+    Whoever decides on these results holds the same lock: a decision is before the news, or sees it.
+    """
     person_id = report.person_id
     if person_id is None and report.study_id is not None:
         person_id = session.get_one(Study, report.study_id).person_id
     if person_id is not None:
         people.lock(session, {person_id})
+    return person_id
 
 
 def _restand(

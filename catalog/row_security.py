@@ -107,6 +107,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "decision": _own("curator", "operator", readers=_FIGURES, verbs=("insert", "update (reason_text)")),
     "ledger": _own(readers=_FIGURES, verbs=("insert",)),
     "monthly": _own(readers=_FIGURES, verbs=_ADD),
+    "repeat": _own(readers=_FIGURES, verbs=("insert", "update (superseded_at)")),
     "idempotency": _own(verbs=_ADD),
     "access_grant": _own("auditor", "curator", "operator", verbs=("insert", "update (revoked_at, reason)")),
     "break_glass_review": _under(
@@ -202,6 +203,7 @@ _WORKER_WRITES: Final[dict[str, tuple[str, ...]]] = {
     "identity_event": ("insert",),
     "order_check": ("insert", "update (given)"),
     "decision": ("insert", "update (reason_text)"),
+    "repeat": ("insert", "update (superseded_at)"),
     "stated_purpose": ("insert", "update (reason)"),
     "investigation": ("insert", _ENDS),
 }

@@ -5,25 +5,19 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, func, select
 from sqlalchemy.orm import Session
 
-from catalog import event_figures
+from catalog import event_figures, groupings
 from catalog.accounting_months import last_day
 from catalog.errors import InvalidInput
 from catalog.event_figures import ISSUER, Asked, Group, Parts
 from catalog.figure_filters import NO_FILTERS, Filters
 from catalog.items import ItemList
 from catalog.ledger import COUNTERS
-from catalog.tables import Hospital, Monthly, Region
+from catalog.tables import Hospital, Monthly
 
-_GROUP_COLUMNS: Final[dict[str, Any]] = {
-    "hospital": Hospital.code,
-    "district": Hospital.region_code,
-    "tier": cast(Hospital.tier, Text),
-    "item": Monthly.item_code,
-    "month": func.to_char(Monthly.month, "YYYY-MM"),
-}
+_GROUP_COLUMNS: Final = groupings.columns(Monthly.item_code, Monthly.month)
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
 _SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
@@ -49,20 +43,18 @@ def report(
     or a reversed range.
     """
     begun = months(first, last)
-    if unknown := [name for name in group_by if name not in event_figures.GROUPINGS]:
-        raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
-    group_by = tuple(dict.fromkeys(group_by))
+    group_by = groupings.asked(group_by, event_figures.GROUPINGS)
     asked = Asked(items, begun[0], last_day(begun[1]), as_of, filters, group_by)
     summed = as_of is None and set(group_by) <= _GROUP_COLUMNS.keys()
     found, everything = (_summed if summed else event_figures.read)(session, asked, offset, limit)
     shown = found[:limit]
-    names = _names(session, items)
+    names = groupings.names(session, items)
     figures = _figures_of_issuers if ISSUER in group_by else _figures
     return {
         "from": begun[0].isoformat()[:7],
         "to": begun[1].isoformat()[:7],
         "group_by": list(group_by),
-        "rows": [_keys(names, keys, group_by) | figures([parts]) for keys, parts in shown],
+        "rows": [groupings.keys(names, keys, group_by) | figures([parts]) for keys, parts in shown],
         "next": None if len(shown) == len(found) else offset + len(shown),
         "total": figures(everything),
         "unpriced": _as_gaps(
@@ -150,25 +142,6 @@ def _added(several: Iterable[tuple[int, ...]]) -> dict[str, int]:
     added = [sum(each) for each in zip([0] * len(COUNTERS), *several, strict=True)]
     counted = dict(zip(COUNTERS, added, strict=True))
     return counted | {"net_fen": counted["saved_fen"] - counted["reversed_fen"]}
-
-
-def _keys(names: dict[str, dict[str, str]], keys: tuple[str, ...], group_by: Sequence[str]) -> dict[str, Any]:
-    """Return what a row is about: codes, and the names that go with them."""
-    named = dict(zip(group_by, keys, strict=True))
-    return named | {
-        f"{name}_name": names[name].get(code, "") for name, code in named.items() if name in names
-    }
-
-
-def _names(session: Session, items: ItemList) -> dict[str, dict[str, str]]:
-    hospitals = dict(session.execute(select(Hospital.code, Hospital.name)).tuples().all())
-    districts = session.execute(select(Region.code, Region.name)).tuples()
-    return {
-        "hospital": hospitals,
-        ISSUER: hospitals,
-        "district": dict(districts.all()),
-        "item": {item.code: item.name_zh for item in items},
-    }
 
 
 def _gaps(session: Session, asked: Asked) -> Sequence[tuple[str, str, int]]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from catalog.bulk import put_back, take_off
 
 OnProgress = Callable[[str, int, int], None]
-TABLES: Final = ("order_check", "ordered_item", "decision", "ledger", "monthly", "audit_event")
+TABLES: Final = ("order_check", "ordered_item", "decision", "ledger", "monthly", "audit_event", "repeat")
 
 _ASKED: Final = """
 create temporary table seed_asked on commit drop as
@@ -152,11 +152,52 @@ from (
 ) counted
 group by 1, 2, 3, 5
 """  # noqa: S608 (of constants)
+# What was done again within the windows of a seeded order lies behind the latest of them, as catalog.repetition has it.
+_REPEATS: Final = """
+insert into repeat (result_id, person_id, hospital_id, item_code, exam_time, business_date, kind, prior_result_id,
+                    prior_hospital_id, own_hospital, emergency, check_id, order_number, decision_id, price_fen, price_id,
+                    posted_at)
+select distinct on (e.id) e.id, e.person_id, e.hospital_id, e.item_code, e.exam_time, done.day,
+       case when o.standing_decision_id is null then 'no_answer' when d.recognised then 'recognised_and_done'
+            when d.refused then 'refused' else 'lawfully_repeated' end,
+       a.result_id, a.issuer_id, false, a.emergency, a.check_id, 'S' || a.n, o.standing_decision_id,
+       coalesce(p.price_fen, 0), p.id, e.exam_time
+from seed_asked a
+join result e on e.person_id = a.person_id and e.item_code = a.item_code and e.hospital_id = a.hospital_id
+     and e.exam_time > a.asked_at and e.laterality is not distinct from a.laterality
+     and e.body_part is not distinct from a.body_part
+cross join lateral (select (e.exam_time at time zone 'Asia/Shanghai')::date as day) done
+join ordered_item o on o.hospital_id = a.hospital_id and o.order_number = 'S' || a.n
+join hospital h on h.id = a.hospital_id
+left join seed_decided d on d.n = a.n
+left join lateral (
+    select price.id, price.price_fen from price
+    where price.item_code = a.item_code and price.valid_from <= done.day and coalesce(price.valid_to >= done.day, true)
+      and (price.scope_kind = 'hospital' and price.scope = h.code
+           or price.scope_kind = 'tier' and price.scope = cast(h.tier as text))
+    order by price.scope_kind = 'hospital' desc, price.valid_from desc limit 1
+) p on true
+where done.day - (a.exam_time at time zone 'Asia/Shanghai')::date
+      <= (select min((i.fields ->> 'window_days')::int) from item i where i.code = a.item_code)
+order by e.id, a.asked_at desc, a.n desc
+"""
 _NUMBERS: Final = """
 select setval(pg_get_serial_sequence('order_check', 'number'), (select coalesce(max(number), 1) from order_check)),
        setval(pg_get_serial_sequence('decision', 'id'), (select coalesce(max(id), 1) from decision))
 """
-_STEPS: Final = (_ASKED, _CHECKS, _DECIDED, _DECISIONS, _UNDOS, _ORDERED, _LEDGER, _AUDIT, _MONTHLY, _NUMBERS)
+_STEPS: Final = (
+    _ASKED,
+    _CHECKS,
+    _DECIDED,
+    _DECISIONS,
+    _UNDOS,
+    _ORDERED,
+    _LEDGER,
+    _AUDIT,
+    _MONTHLY,
+    _REPEATS,
+    _NUMBERS,
+)
 
 
 def write_books(connection: Connection, given: dict[str, object], on_progress: OnProgress) -> None:

@@ -8,8 +8,22 @@ examination reverses one saving, the earliest standing.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from catalog.rules import local_day
+
+
+class Ordered(Protocol):
+    """What an order asked for: a side or a part that it does not name may be any."""
+
+    @property
+    def hospital_id(self) -> int: ...
+    @property
+    def answered_by(self) -> frozenset[str]: ...
+    @property
+    def laterality(self) -> str | None: ...
+    @property
+    def body_part(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +78,22 @@ def settle(recognitions: Iterable[Recognition], examinations: Iterable[Examinati
     return found | kept
 
 
+def fulfils(examination: Examination, ordered: Ordered) -> bool:
+    """Return whether an examination is what an order asked for, whenever it was done."""
+    return (
+        examination.hospital_id == ordered.hospital_id
+        and examination.item_code in ordered.answered_by
+        and _same_part(examination.laterality, ordered.laterality, both="B")
+        and _same_part(examination.body_part, ordered.body_part, both=None)
+    )
+
+
 def _contradicts(examination: Examination, recognition: Recognition) -> bool:
     last_day = local_day(recognition.decided_at) + timedelta(days=recognition.window_days)
     return (
-        examination.hospital_id == recognition.hospital_id
-        and examination.item_code in recognition.answered_by
+        fulfils(examination, recognition)
         and examination.exam_time > recognition.checked_at
         and local_day(examination.exam_time) <= last_day
-        and _same_part(examination.laterality, recognition.laterality, both="B")
-        and _same_part(examination.body_part, recognition.body_part, both=None)
     )
 
 

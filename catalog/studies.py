@@ -13,13 +13,13 @@ from catalog import (
     arrivals,
     audit,
     erasures,
-    ledger,
     people,
     registry,
     report_links,
     reports,
     results,
     sealed_numbers,
+    settling,
     visibility,
 )
 from catalog.context import Caller, Catalogue
@@ -281,4 +281,4 @@ def settle(session: Session, catalogue: Catalogue, study: Study) -> None:
     if study.person_id is not None:
         people.lock(session, {study.person_id})
         session.execute(update(Result).where(Result.study_id == study.id).values(person_id=study.person_id))
-        ledger.settle(session, catalogue, study.person_id)
+        settling.settle(session, catalogue, study.person_id)

@@ -326,8 +326,7 @@ class OrderedItem(Base):
         Index(
             "ix_ordered_item_business_date",
             "business_date",
-            postgresql_using="brin",
-            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+            **IN_ORDER,
         ),
         Index(
             "ix_ordered_item_late",

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, ledger, notices
+from catalog import audit, groups, notices, settling
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
@@ -100,5 +100,5 @@ def _set_status(
     for row in turned:
         row.status = after
     for person_id in sorted(people):
-        ledger.settle(session, catalogue, person_id)
+        settling.settle(session, catalogue, person_id)
     return notices.notify(session, catalogue, result_ids, kind)

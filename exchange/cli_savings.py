@@ -1,7 +1,6 @@
 """Commands about savings: the figures, the entries behind them, one entry's whole chain, and the recount."""
 
 import getpass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from catalog import item_lists, ledger_entries, questions, recount
 from catalog.as_of import past_moment, report
-from catalog.console import HERE, AsJson, DataDir, day, show
+from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.event_figures import GROUPINGS
@@ -19,30 +18,14 @@ from catalog.plausibility import months_before
 from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
-from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange import question_files, savings_files, statements, table_files
+from catalog.workplace import keys_dir, open_workplace
+from exchange import cli_repeats, question_files, savings_files, statements
+from exchange.cli_figures import First, Last, Out, months_of, print_json, write_table
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
-First = Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first month")]
-Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")]
-
-
-def _with_a_form(out: Path | None) -> Path | None:
-    """Refuse a name that asks for no form we write before anything is read. Raises InvalidInput."""
-    if out is not None:
-        table_files.form_of(out)
-    return out
-
-
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        dir_okay=False,
-        callback=_with_a_form,
-        help="写入 .csv 或 .xlsx 文件 / write this file, CSV or XLSX",
-    ),
-]
+savings_app.command("repeats")(cli_repeats.savings_repeats)
+savings_app.command("reasons")(cli_repeats.savings_reasons)
 
 
 AsOf = Annotated[
@@ -81,7 +64,7 @@ def savings_report(
     """
     names = [name for name in group_by.split(",") if name]
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        months = _months(place, first, last)
+        months = months_of(place, first, last)
         answer = report(
             session,
             place.catalogue,
@@ -92,9 +75,9 @@ def savings_report(
             as_of=past_moment(as_of, place.catalogue.clock()),
         )
     if out is not None:
-        _write(out, savings_files.report_table(answer))
+        write_table(out, savings_files.report_table(answer))
     if json:
-        _print(answer)
+        print_json(answer)
     elif out is None:
         show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
         for line in savings_files.footer(answer):
@@ -122,7 +105,7 @@ def savings_entries(
     例 / example:  huren savings entries --hospital B --item CT07 --from 2026-06 --to 2026-06 --out june.csv
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        months, now = _months(place, first, last), place.catalogue.clock()
+        months, now = months_of(place, first, last), place.catalogue.clock()
         moment = past_moment(as_of, now)
         found = ledger_entries.page(
             session,
@@ -135,11 +118,11 @@ def savings_entries(
             limit=limit,
         )
     if out is not None:
-        _write(
+        write_table(
             out, savings_files.entries_table(found, *months, (moment or now).isoformat(timespec="seconds"))
         )
     if json:
-        _print(found)
+        print_json(found)
         return
     if out is None:
         show([_entry(each) for each in found["entries"]], as_json=False)
@@ -161,7 +144,7 @@ def savings_explain(
         items = item_lists.every_item(session, place.catalogue)
         found = ledger_entries.explain(session, items, entry)
     if json:
-        _print(found)
+        print_json(found)
         return
     for name, zh in _PARTS.items():
         _tell(f"{zh} / {name}", found[name])
@@ -183,7 +166,7 @@ def savings_questions(
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         before = months_before(local_day(place.catalogue.clock()), 1)
-        months = _months(place, first or f"{before:%Y-%m}", last)
+        months = months_of(place, first or f"{before:%Y-%m}", last)
         found = questions.ask(
             session,
             item_lists.every_item(session, place.catalogue),
@@ -194,9 +177,9 @@ def savings_questions(
         )
         as_of = place.catalogue.clock().isoformat(timespec="seconds")
     if out is not None:
-        _write(out, question_files.questions_table(found, as_of))
+        write_table(out, question_files.questions_table(found, as_of))
     if json:
-        _print(found)
+        print_json(found)
     elif out is None:
         show([_question(each) for each in found["questions"]], as_json=False)
 
@@ -267,7 +250,7 @@ def _plain(value: Any) -> str:
 
 def _tell_recount(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print(found)
+        print_json(found)
         return
     verdict = "一致 / agrees" if found["agrees"] else "不一致 / DISAGREES"
     typer.echo(f"{verdict}: {found['rows']} 行 / rows, 净节约 / net {format_yuan(found['net_fen'])} 元")
@@ -275,25 +258,8 @@ def _tell_recount(found: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"  {fault}")
 
 
-def _print(found: dict[str, Any]) -> None:
-    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
-
-
-def _write(out: Path, table: table_files.Table) -> None:
-    out.write_bytes(table_files.write(table, table_files.form_of(out)))
-    typer.echo(f"已写入 / written: {out}", err=True)
-
-
 def _filters(*named: list[str]) -> Filters:
     return Filters(*map(tuple, named))
-
-
-def _months(place: Workplace, first: str, last: str) -> tuple[date, date]:
-    today = local_day(place.catalogue.clock())
-    return (
-        day(f"{first}-01", "from") if first else today.replace(month=1, day=1),
-        day(f"{last}-01", "to") if last else today,
-    )
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.examples import answers
+from exchange.figures import NoNul, month_of
 from exchange.question_examples import INVESTIGATED, INVESTIGATION
-from exchange.savings import NoNul, month_of
 
 router = APIRouter(tags=["investigations"])
 

@@ -13,7 +13,7 @@ from exchange import question_examples, question_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.savings import First, Form, Last, NoNul, file_of, month_of
+from exchange.figures import First, Form, Last, NoNul, as_file, month_of, now
 
 router = APIRouter(tags=["savings"])
 
@@ -53,7 +53,7 @@ def list_questions(
             limit=limit if form == "json" else None,
         )
         audit.record(session, caller, "savings.questions", hospital=hospital)
-    as_of = catalogue.clock().isoformat(timespec="seconds")
+    as_of = now(catalogue.clock)
     if form != "json":
-        return file_of(question_files.questions_table(found, as_of), form, "savings-questions", months)
+        return as_file(question_files.questions_table(found, as_of), form, "savings-questions", months)
     return Json({"as_of": as_of, **found})

@@ -1,9 +1,8 @@
 """The regulator's figures, the entries behind them, and their recount."""
 
-import re
 from dataclasses import asdict
 from datetime import date
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -12,30 +11,19 @@ from pydantic import StringConstraints
 
 from catalog import audit, item_lists, ledger_entries, recount
 from catalog.as_of import past_moment, report
-from catalog.clock import Clock
 from catalog.db import transaction
-from catalog.errors import InvalidInput
 from catalog.event_figures import GROUPINGS
 from catalog.figure_filters import Filters
-from catalog.rules import local_day
 from catalog.scope import steady
-from exchange import examples, savings_examples, savings_files, statements, table_files
+from exchange import examples, savings_examples, savings_files, statements
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
-from exchange.table_files import FileForm, Table
+from exchange.figures import First, Form, Last, NoNul, as_file, months_of, now
 
 router = APIRouter(tags=["savings"])
-_MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 _ENTRIES: Final = "/v1/savings/entries"
-First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
-Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
-Form = Annotated[
-    Literal["json", "csv", "xlsx"],
-    Query(alias="format", description="答复或文件 / as an answer, or as a file"),
-]
-NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 AsOf = Annotated[
     str | None,
     Query(
@@ -86,7 +74,7 @@ def read_savings(
     all pages. A file has every row, in yuan; the total and the revisions of the months end it.
     """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
-    months = _months(catalogue.clock, first, last)
+    months = months_of(catalogue.clock, first, last)
     moment = past_moment(as_of, catalogue.clock())
     with transaction(catalogue.engine) as session:
         answer = report(
@@ -102,7 +90,7 @@ def read_savings(
         )
         audit.record(session, caller, "savings.read", group_by=names)
     if form != "json":
-        return file_of(savings_files.report_table(answer), form, "savings", months)
+        return as_file(savings_files.report_table(answer), form, "savings", months)
     narrowed = {name: value for name, value in asdict(filters).items() if value}
     narrowed |= {"as_of": answer["as_of"]} if moment else {}
     for row in answer["rows"]:
@@ -134,7 +122,7 @@ def list_entries(
 
     A file holds the same page, and the header `Link` leads on (RFC 8288).
     """
-    months = _months(catalogue.clock, first, last)
+    months = months_of(catalogue.clock, first, last)
     moment = past_moment(as_of, catalogue.clock())
     with transaction(catalogue.engine) as session:
         found = ledger_entries.page(
@@ -151,10 +139,10 @@ def list_entries(
             limit=limit,
         )
         audit.record(session, caller, "savings.list", hospital=filters.hospital, item=filters.item)
-    told_at = moment.isoformat() if moment else _as_of(catalogue.clock)
+    told_at = moment.isoformat() if moment else now(catalogue.clock)
     if form == "json":
         return Json({"as_of": told_at, **found})
-    answer = file_of(savings_files.entries_table(found, *months, told_at), form, "savings-entries", months)
+    answer = as_file(savings_files.entries_table(found, *months, told_at), form, "savings-entries", months)
     if found["next"] is not None:
         following = request.url.include_query_params(after=found["next"]).query
         answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
@@ -182,17 +170,10 @@ def explain_entry(
 def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
     """Recount every sum from the events by different SQL, in one snapshot, list what disagrees, and sign that."""
     with transaction(steady(catalogue.engine)) as session:
-        found = {"as_of": _as_of(catalogue.clock), **recount.verify(session)}
+        found = {"as_of": now(catalogue.clock), **recount.verify(session)}
         digest = statements.digest_of(found)
         audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
-
-
-def file_of(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
-    """Return a table as a file to be kept, named by the months it covers."""
-    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
-    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
-    return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])
 
 
 def _entries_of(row: dict[str, Any], first: str, last: str, narrowed: dict[str, Any]) -> str:
@@ -201,26 +182,3 @@ def _entries_of(row: dict[str, Any], first: str, last: str, narrowed: dict[str, 
     query = {"from": month or first, "to": month or last, **narrowed}
     query |= {name: row[name] for name in GROUPINGS if name in row and name != "month"}
     return f"{_ENTRIES}?{urlencode(query, doseq=True)}"
-
-
-def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
-    """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
-    today = local_day(clock())
-    return month_of(first, "from", today.replace(month=1)), month_of(last, "to", today)
-
-
-def month_of(given: str | None, field: str, default: date) -> date:
-    """Return the first day of a month written YYYY-MM, or the default. Raises InvalidInput."""
-    if not given:
-        return default
-    found = _MONTH.fullmatch(given)
-    try:
-        if found:
-            return date(int(found[1]), int(found[2]), int(found[3] or 1))
-    except ValueError:
-        pass
-    raise InvalidInput("月份格式为 YYYY-MM", "A month is written YYYY-MM", field=field)
-
-
-def _as_of(clock: Clock) -> str:
-    return clock().isoformat(timespec="seconds")

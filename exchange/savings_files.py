@@ -1,14 +1,14 @@
 """The regulator's report and the entries behind it as tables to be written to files: money in yuan, exact to the fen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from exchange.table_files import Cell, Column, Table
 
-_YUAN: Final = "#,##0.00"
-_COUNT: Final = "#,##0"
+YUAN: Final = "#,##0.00"
+COUNT: Final = "#,##0"
 _GROUPS: Final[Mapping[str, tuple[Column, ...]]] = {
     "hospital": (
         Column("机构代码", "hospital", "申请机构的代码", "Code of the asking hospital"),
@@ -48,16 +48,16 @@ _BEYOND_DUTY: Final = (
 )
 _COUNTERS: Final[Mapping[str, Column]] = {
     "reminders": Column(
-        "提醒", "reminders", "有可互认结果的提醒", "Reminders of a recognisable prior", _COUNT
+        "提醒", "reminders", "有可互认结果的提醒", "Reminders of a recognisable prior", COUNT
     ),
-    "recognised": Column("认可", "recognised", "现行有效的互认", "Recognitions that stand", _COUNT),
-    "refused": Column("复检", "refused", "不予互认而复检", "Examined again instead of recognised", _COUNT),
-    "excused": Column("不计", "excused", "依规定不计入的复检", "Repeats that the rules excuse", _COUNT),
-    "beyond_duty": Column("超出义务", "beyond_duty", *_BEYOND_DUTY, _COUNT),
-    "cited": Column("引用", "cited", "引用既往结果", "Priors cited", _COUNT),
-    "undone": Column("撤销", "undone", "已撤销的决定", "Decisions undone", _COUNT),
+    "recognised": Column("认可", "recognised", "现行有效的互认", "Recognitions that stand", COUNT),
+    "refused": Column("复检", "refused", "不予互认而复检", "Examined again instead of recognised", COUNT),
+    "excused": Column("不计", "excused", "依规定不计入的复检", "Repeats that the rules excuse", COUNT),
+    "beyond_duty": Column("超出义务", "beyond_duty", *_BEYOND_DUTY, COUNT),
+    "cited": Column("引用", "cited", "引用既往结果", "Priors cited", COUNT),
+    "undone": Column("撤销", "undone", "已撤销的决定", "Decisions undone", COUNT),
     "unpriced": Column(
-        "无价格", "unpriced", "互认而无价格,节约计为 0", "Recognised without a price: saves 0", _COUNT
+        "无价格", "unpriced", "互认而无价格,节约计为 0", "Recognised without a price: saves 0", COUNT
     ),
 }
 _RATE: Final = Column(
@@ -68,9 +68,9 @@ _RATE: Final = Column(
     "0.00%",
 )
 _MONEY: Final[Mapping[str, Column]] = {
-    "saved_fen": Column("节约(元)", "saved yuan", "入账的节约", "Savings booked, in yuan", _YUAN),
-    "reversed_fen": Column("冲回(元)", "reversed yuan", "冲回的节约", "Savings taken back, in yuan", _YUAN),
-    "net_fen": Column("净额(元)", "net yuan", "节约减冲回", "Saved less reversed, in yuan", _YUAN),
+    "saved_fen": Column("节约(元)", "saved yuan", "入账的节约", "Savings booked, in yuan", YUAN),
+    "reversed_fen": Column("冲回(元)", "reversed yuan", "冲回的节约", "Savings taken back, in yuan", YUAN),
+    "net_fen": Column("净额(元)", "net yuan", "节约减冲回", "Saved less reversed, in yuan", YUAN),
 }
 _ENTRY: Final[Mapping[str, Column]] = {
     "entry_id": Column("账目", "entry", "账目号", "Number of the entry"),
@@ -81,7 +81,7 @@ _ENTRY: Final[Mapping[str, Column]] = {
         "A saving, its reversal, or that undone",
     ),
     "amount_fen": Column(
-        "金额(元)", "yuan", "冲回为负数", "In yuan; negative where money is taken back", _YUAN
+        "金额(元)", "yuan", "冲回为负数", "In yuan; negative where money is taken back", YUAN
     ),
     "hospital": Column("机构", "hospital", "申请机构的代码", "Code of the asking hospital"),
     "item": Column("项目", "item", "互认清单中的项目代码", "Code of the item on the recognised list"),
@@ -100,13 +100,13 @@ _ENTRY: Final[Mapping[str, Column]] = {
 def report_table(answer: Mapping[str, Any]) -> Table:
     """Return the report as `as_of.report` gives it; beneath it a total, its moment and the revisions of its months."""
     names = list(dict.fromkeys(answer["group_by"]))
-    groups = [column for name in names for column in _GROUPS[name]] or [_EVERYTHING]
+    groups = grouped_columns(names)
     total = ["合计 total", *[None] * (len(groups) - 1)]
     return Table(
         title="节约费用 savings",
-        facts=_facts(answer["from"], answer["to"], answer["as_of"]),
+        facts=facts(answer["from"], answer["to"], answer["as_of"]),
         columns=[*groups, *_COUNTERS.values(), _RATE, *_MONEY.values()],
-        rows=[[*_labels(row, names), *_figures(row)] for row in answer["rows"]],
+        rows=[[*labels(row, names), *_figures(row)] for row in answer["rows"]],
         total=[*total, *_figures(answer["total"])],
         footer=footer(answer),
     )
@@ -122,11 +122,11 @@ def entries_table(found: Mapping[str, Any], first: date, last: date, as_of: str)
     return Table(
         title="账目 entries",
         facts=[
-            *_facts(f"{first:%Y-%m}", f"{last:%Y-%m}", as_of),
+            *facts(f"{first:%Y-%m}", f"{last:%Y-%m}", as_of),
             ("下一页 next page: after=", "—" if found["next"] is None else str(found["next"])),
         ],
         columns=list(_ENTRY.values()),
-        rows=[[_cell(name, each[name]) for name in _ENTRY] for each in found["entries"]],
+        rows=[[cell(name, each[name]) for name in _ENTRY] for each in found["entries"]],
     )
 
 
@@ -135,20 +135,26 @@ def _revision(month: Mapping[str, Any]) -> tuple[str, str]:
     return f"{month['month']} 修订 revision", f"{month['revision']}" + (f" ({reopened})" if reopened else "")
 
 
-def _facts(first: str, last: str, as_of: str) -> list[tuple[str, Cell]]:
+def facts(first: str, last: str, as_of: str) -> list[tuple[str, Cell]]:
+    """Return which months a table covers, and as of when."""
     return [("期间 period", f"{first} — {last}"), ("截至 as of", as_of)]
 
 
-def _labels(row: Mapping[str, Any], names: list[str]) -> list[Cell]:
+def grouped_columns(names: Iterable[str]) -> list[Column]:
+    """Return the columns that say what each row is about."""
+    return [column for name in names for column in _GROUPS[name]] or [_EVERYTHING]
+
+
+def labels(row: Mapping[str, Any], names: list[str]) -> list[Cell]:
     """Return code and name of what a row is about; a month has no name beside itself."""
-    labels = [row[part] for name in names for part in (name, f"{name}_name") if part in row]
-    return labels or ["全部 all"]
+    found = [row[part] for name in names for part in (name, f"{name}_name") if part in row]
+    return found or ["全部 all"]
 
 
 def _figures(row: Mapping[str, Any]) -> list[Cell]:
-    return [_cell(name, row[name]) for name in (*_COUNTERS, "rate", *_MONEY)]
+    return [cell(name, row[name]) for name in (*_COUNTERS, "rate", *_MONEY)]
 
 
-def _cell(name: str, value: Cell) -> Cell:
+def cell(name: str, value: Cell) -> Cell:
     """Return a value as it stands, and fen as yuan without a float between them."""
     return Decimal(value).scaleb(-2) if name.endswith("_fen") and isinstance(value, int) else value

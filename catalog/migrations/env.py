@@ -12,6 +12,7 @@ import catalog.tables_investigation
 import catalog.tables_items
 import catalog.tables_people
 import catalog.tables_quality
+import catalog.tables_repeats
 import catalog.tables_reports
 import catalog.tables_review  # noqa: F401 - their tables join the metadata
 from catalog.tables_base import Base

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
-from catalog import recount, savings
+from catalog import recount, savings, withdrawals
 from catalog.db import transaction
 from catalog.errors import HurenError
 from tests.city import City
@@ -50,6 +49,7 @@ class Life:
         self.person = 2 * run % 998
         self.checks: list[tuple[Any, dict[str, Any], str]] = []
         self.studies: list[str] = []
+        self.senders: list[str] = []
         self.doctors = {code: city.doctors[code] for code in "ABC"}
         self.do_study("A", "胸部CT平扫", 3)
         self.do_study("B", "胸部CT增强", 9)
@@ -85,16 +85,16 @@ class Life:
             hospital, self.person, days_ago=days_ago, StudyDescription=description, PatientID=patient_id
         )
         self.studies.append(uid)
+        self.senders.append(hospital)
 
     def do_wait(self, hours: int) -> None:
         self.city.now += timedelta(hours=hours)
 
     def do_withdraw(self, index: int) -> None:
-        with transaction(self.city.catalogue.engine) as session:
-            session.execute(
-                text("update study set withdrawn = true where uid = :uid"),
-                {"uid": self.studies[index % len(self.studies)]},
-            )
+        place = index % len(self.studies)
+        withdrawals.withdraw_study(
+            self.city.catalogue, self.doctors[self.senders[place]], self.studies[place], "录入错误"
+        )
 
 
 @pytest.fixture

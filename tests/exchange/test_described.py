@@ -4,7 +4,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -18,12 +18,14 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.patient import Patient
 
 from catalog.identity import normalise_document
-from exchange import examples, fhir_examples, fhir_search_examples, savings_examples
+from exchange import examples, fhir_examples, fhir_search_examples, repeat_examples, savings_examples
 from exchange.auth import ACCESS, PUBLIC
 from exchange.cli_api import openapi
 from exchange.outcomes import FHIR_JSON
 from exchange.tokens import ROLES
+from tests.city import id_number
 from tests.exchange.conftest import Service
+from tests.exchange.test_api import decide
 from tests.exchange.test_people_api import CHECK, ONE, OTHER, REASON, curate, register
 from tests.reports import LABORATORY, of_person, take
 
@@ -171,16 +173,36 @@ def answered(service: Service) -> Iterator[tuple[Any, Any]]:
     yield examples.DOUBTFUL, register(service, "X1", OTHER).json()
     yield from care(service)
     yield from curation(service)
+    repeated(service)
     for role, method, path, example in (
         ("regulator", "GET", "/v1/savings", examples.SAVINGS),
         ("regulator", "GET", "/v1/savings/entries", savings_examples.ENTRIES),
         ("regulator", "GET", "/v1/savings/entries/1", savings_examples.CHAIN),
+        ("regulator", "GET", "/v1/savings/repeats", repeat_examples.REPEATS),
+        ("regulator", "GET", "/v1/savings/repeats/entries", repeat_examples.ENTRIES),
+        ("regulator", "GET", "/v1/savings/reasons", repeat_examples.REASONS),
         ("regulator", "POST", "/v1/savings/verify", examples.RECOUNT),
         ("curator", "GET", "/v1/reasons", examples.REASONS),
         ("curator", "GET", "/v1/admin/studies", examples.STUDIES),
         ("curator", "GET", "/v1/admin/unmapped", examples.UNMAPPED),
     ):
         yield example, service.call(method, path, role=role).json()
+
+
+def repeated(service: Service) -> None:
+    """Have hospital B examine somebody again, for a reason, whom A had examined."""
+    service.city.study("A", 8)
+    service.city.now += timedelta(minutes=1)
+    asked = {
+        **CHECK,
+        "patient": {"id_number": id_number(8)},
+        "orders": [{"order_id": "8", "item_code": "CT07"}],
+    }
+    check = service.call("POST", "/v1/checks", json=asked).json()
+    body = {"order_id": "8", "action": "override", "reason_code": "61", "explained_to_patient": True}
+    assert decide(service, check, body, "k8").status_code == 200
+    service.city.now += timedelta(minutes=1)
+    service.city.study("B", 8, days_ago=0)
 
 
 def care(service: Service) -> Iterator[tuple[Any, Any]]:

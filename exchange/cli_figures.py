@@ -1,0 +1,53 @@
+"""What every command about figures takes and gives: months, a file to write, JSON."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from catalog.console import day
+from catalog.rules import local_day
+from catalog.workplace import Workplace
+from exchange import table_files
+
+First = Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first month")]
+Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")]
+
+
+def _with_a_form(out: Path | None) -> Path | None:
+    """Refuse a name that asks for no form we write before anything is read. Raises InvalidInput."""
+    if out is not None:
+        table_files.form_of(out)
+    return out
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        callback=_with_a_form,
+        help="写入 .csv 或 .xlsx 文件 / write this file, CSV or XLSX",
+    ),
+]
+
+
+def print_json(found: dict[str, Any]) -> None:
+    """Print an answer as JSON."""
+    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+
+def write_table(out: Path, table: table_files.Table) -> None:
+    """Write a table to a file, in the form its name asks for."""
+    out.write_bytes(table_files.write(table, table_files.form_of(out)))
+    typer.echo(f"已写入 / written: {out}", err=True)
+
+
+def months_of(place: Workplace, first: str, last: str) -> tuple[date, date]:
+    """Return the months asked for: this year's until now where none is. Raises InvalidInput."""
+    today = local_day(place.catalogue.clock())
+    return (
+        day(f"{first}-01", "from") if first else today.replace(month=1, day=1),
+        day(f"{last}-01", "to") if last else today,
+    )

@@ -1,0 +1,54 @@
+"""What every question about figures is asked and answered with: months, a form, and when it was said."""
+
+import re
+from datetime import date
+from typing import Annotated, Final, Literal
+
+from fastapi import Query
+from fastapi.responses import Response
+
+from catalog.clock import Clock
+from catalog.errors import InvalidInput
+from catalog.rules import local_day
+from exchange import table_files
+from exchange.table_files import FileForm, Table
+
+_MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
+First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
+Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
+Form = Annotated[
+    Literal["json", "csv", "xlsx"],
+    Query(alias="format", description="答复或文件 / as an answer, or as a file"),
+]
+NoNul: Final = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
+
+
+def month_of(given: str | None, field: str, default: date) -> date:
+    """Return the first day of a month written YYYY-MM, or the default. Raises InvalidInput."""
+    if not given:
+        return default
+    found = _MONTH.fullmatch(given)
+    try:
+        if found:
+            return date(int(found[1]), int(found[2]), int(found[3] or 1))
+    except ValueError:
+        pass
+    raise InvalidInput("月份格式为 YYYY-MM", "A month is written YYYY-MM", field=field)
+
+
+def months_of(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
+    """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
+    today = local_day(clock())
+    return month_of(first, "from", today.replace(month=1)), month_of(last, "to", today)
+
+
+def now(clock: Clock) -> str:
+    """Return the moment of an answer as it writes it."""
+    return clock().isoformat(timespec="seconds")
+
+
+def as_file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
+    """Return a table as a file to be kept, named by the months it covers."""
+    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
+    return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])

@@ -1,0 +1,141 @@
+"""The other side of the account over HTTP: what was examined again, why it was refused, and who did not answer."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from catalog import audit, item_lists, refusals, repeat_figures
+from catalog.db import transaction
+from catalog.repetition import Kind
+from exchange import repeat_examples, repeat_files
+from exchange.answers import Json
+from exchange.auth import CallerOf
+from exchange.deps import CatalogueOf
+from exchange.figures import First, Form, Last, NoNul, as_file, months_of, now
+
+router = APIRouter(tags=["savings"])
+_ENTRIES: Final = "/v1/savings/repeats/entries"
+OfHospital = Annotated[str | None, Query(max_length=32, pattern=NoNul)]
+OfItem = Annotated[str | None, Query(max_length=32, pattern=NoNul)]
+
+
+@router.get(
+    "/v1/savings/repeats",
+    summary="可避免的重复检查 / avoidable repeats",
+    responses=repeat_examples.REPORT_ANSWERS,
+)
+def read_repeats(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    first: First = None,
+    last: Last = None,
+    group_by: Annotated[
+        str, Query(max_length=64, description="hospital, district, tier, item, month")
+    ] = "hospital,item,month",
+    offset: Annotated[
+        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    form: Form = "json",
+) -> Response:
+    """Return examinations done although another was recognisable, by how that came, and what they cost in fen.
+
+    Grouped by who did them; the month is that of the examination. A file has every row, in yuan.
+    """
+    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    months = months_of(catalogue.clock, first, last)
+    with transaction(catalogue.engine) as session:
+        answer = repeat_figures.report(
+            session,
+            item_lists.every_item(session, catalogue),
+            first=months[0],
+            last=months[1],
+            group_by=names,
+            offset=offset if form == "json" else 0,
+            limit=limit if form == "json" else None,
+        )
+        audit.record(session, caller, "repeats.read", group_by=names)
+    told_at = now(catalogue.clock)
+    if form != "json":
+        return as_file(repeat_files.report_table(answer, told_at), form, "repeats", months)
+    return Json({"as_of": told_at, **answer})
+
+
+@router.get(
+    _ENTRIES,
+    summary="逐项重复检查 / the repeats behind a figure",
+    responses=repeat_examples.ENTRIES_ANSWERS,
+)
+def list_repeats(
+    request: Request,
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    first: First = None,
+    last: Last = None,
+    hospital: OfHospital = None,
+    item: OfItem = None,
+    kind: Kind | None = None,
+    superseded: Annotated[bool, Query(description="含不再成立者 / also those that did not hold")] = False,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    form: Form = "json",
+) -> Response:
+    """Return single repeats by number, oldest first, without names; `next` leads on.
+
+    A file holds the same page, and the header `Link` leads on (RFC 8288).
+    """
+    months = months_of(catalogue.clock, first, last)
+    with transaction(catalogue.engine) as session:
+        found = repeat_figures.page(
+            session,
+            first=months[0],
+            last=months[1],
+            hospital=hospital,
+            item=item,
+            kind=kind,
+            superseded=superseded,
+            after=after,
+            limit=limit,
+        )
+        audit.record(session, caller, "repeats.list", hospital=hospital, item=item)
+    told_at = now(catalogue.clock)
+    if form == "json":
+        return Json({"as_of": told_at, **found})
+    answer = as_file(repeat_files.entries_table(found, *months, told_at), form, "repeats-entries", months)
+    if found["next"] is not None:
+        following = request.url.include_query_params(after=found["next"]).query
+        answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
+    return answer
+
+
+@router.get(
+    "/v1/savings/reasons",
+    summary="复检理由与未答复的提醒 / refusals by reason, reminders unanswered",
+    responses=repeat_examples.REASONS_ANSWERS,
+)
+def read_reasons(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    first: First = None,
+    last: Last = None,
+    hospital: OfHospital = None,
+    item: OfItem = None,
+    form: Form = "json",
+) -> Response:
+    """Return decisions to examine again by their reason, standing and undone, and the reminders without a decision."""
+    months = months_of(catalogue.clock, first, last)
+    with transaction(catalogue.engine) as session:
+        answer = refusals.by_reason(
+            session,
+            catalogue.override_reasons,
+            first=months[0],
+            last=months[1],
+            hospital=hospital,
+            item=item,
+        )
+        audit.record(session, caller, "refusals.read", hospital=hospital, item=item)
+    told_at = now(catalogue.clock)
+    if form != "json":
+        return as_file(repeat_files.reasons_table(answer, told_at), form, "reasons", months)
+    return Json({"as_of": told_at, **answer})
