@@ -97,6 +97,8 @@ GUARDS: Final[dict[str, Guard]] = {
     "registry_stamp": _open(),
     "qc_evaluation": _open(_CURATION),
     "price": _open(),
+    "supply_month": _open(),
+    "supply_changed": _open(),
     "item_list": _open(_CURATION),
     "item": _open(_CURATION),
     # what belongs to one hospital
@@ -105,6 +107,9 @@ GUARDS: Final[dict[str, Guard]] = {
     "decision": _own("curator", "operator", readers=_FIGURES, verbs=("insert", "update (reason_text)")),
     "ledger": _own(readers=_FIGURES, verbs=("insert",)),
     "monthly": _own(readers=_FIGURES, verbs=_ADD),
+    "supply": _own(readers=(*_FIGURES, "operator"), verbs=()),
+    "supply_minutes": _own(readers=(*_FIGURES, "operator"), verbs=()),
+    "result_shown": _own(readers=(*_FIGURES, "operator"), verbs=()),
     "idempotency": _own(verbs=_ADD),
     "access_grant": _own("auditor", "curator", "operator", verbs=("insert", "update (revoked_at, reason)")),
     "break_glass_review": _under(
@@ -186,6 +191,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "hl7_peer": _CLOSED,
     "commitment": _CLOSED,
     "arrival_part": _CLOSED,
+    "audit_read": _CLOSED,
     "audit_seal": _CLOSED,
     "audit_forward": _CLOSED,
 }

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog.identity import Sex
-from catalog.tables_base import NOW, Base, identity
+from catalog.tables_base import NOW, Base, identity, ranges
 
 
 class Region(Base):
@@ -218,6 +218,7 @@ class Study(Base):
         Index("ix_study_hospital_accession", "hospital_id", "accession_number"),
         Index("ix_study_person_id", "person_id"),
         Index("ix_study_hospital_fingerprint", "hospital_id", "fingerprint"),
+        ranges("ix_study_exam_time", "exam_time"),
     )
     id: Mapped[int] = identity()
     uid: Mapped[str] = mapped_column(unique=True)
@@ -315,6 +316,7 @@ class Result(Base):
         CheckConstraint("status in ('active', 'superseded', 'withdrawn', 'erased')", name="status"),
         Index("ix_result_person_item_time", "person_id", "item_code", text("exam_time desc")),
         Index("ix_result_study_id", "study_id", postgresql_where=text("study_id is not null")),
+        ranges("ix_result_exam_time", "exam_time"),
     )
     id: Mapped[int] = identity()
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
@@ -481,12 +483,7 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_event_person_id", "person_id"),
         Index("ix_audit_event_caller_id", "caller", "id"),
-        Index(
-            "ix_audit_event_recorded_at",
-            "recorded_at",
-            postgresql_using="brin",
-            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-        ),
+        ranges("ix_audit_event_recorded_at", "recorded_at"),
     )
     id: Mapped[int] = identity()
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
