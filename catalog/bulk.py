@@ -31,7 +31,7 @@ _INDEXES: Final = text("""
 # What notes changed months would keep a copy of every row until the statement ends.
 _NOTES: Final = text("""
     select tgname as name, tgrelid::regclass::text as on_table from pg_trigger
-    where tgname like 'note\_supply%' and tgrelid = any(cast(:tables as regclass[])) order by 2, 1
+    where starts_with(tgname, 'note_supply') and tgrelid = any(cast(:tables as regclass[])) order by 2, 1
 """)
 
 

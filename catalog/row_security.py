@@ -108,7 +108,6 @@ GUARDS: Final[dict[str, Guard]] = {
     "ledger": _own(readers=_FIGURES, verbs=("insert",)),
     "monthly": _own(readers=_FIGURES, verbs=_ADD),
     "supply": _own(readers=(*_FIGURES, "operator"), verbs=()),
-    "supply_minutes": _own(readers=(*_FIGURES, "operator"), verbs=()),
     "result_shown": _own(readers=(*_FIGURES, "operator"), verbs=()),
     "idempotency": _own(verbs=_ADD),
     "access_grant": _own("auditor", "curator", "operator", verbs=("insert", "update (revoked_at, reason)")),

@@ -1,13 +1,12 @@
 """What hospitals bring and how it is used, by month of the examination: figures of the issuing hospital.
 
 They are counted behind the scenes (catalog.supply_refresh; what each of them is says catalog.supply_sql) and only added
-up here. A rate is None where there is nothing to divide by. Minutes are by nearest rank, of waits rounded up: to the
-minute up to two hours, to 5 minutes up to six, to 15 up to a day, to the hour up to a week, to the day beyond.
+up here. A rate is None where there is nothing to divide by. A median of minutes says within how many of them half lie,
+by the steps of catalog.supply_steps.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from fractions import Fraction
 from typing import Any, Final
 
 from sqlalchemy import exists, select, text
@@ -16,15 +15,14 @@ from sqlalchemy.orm import Session
 from catalog.errors import InvalidInput
 from catalog.items import ItemList
 from catalog.savings import months
-from catalog.supply_sql import LONGEST_LIMIT_HOURS
+from catalog.supply_sql import COUNTERS
+from catalog.supply_steps import ARRIVAL, LIMITS_HOURS, VIEWING, rank, within
 from catalog.tables_supply import SupplyChanged, SupplyMonth
 
 GROUPINGS: Final = ("hospital", "district", "tier", "item", "category", "month")
 TIMELY_HOURS: Final = 24
-COUNTERS: Final = (
-    *("studies", "images_complete", "reported", "reports", "matched"),
-    *("results", "linked", "marked", "shown", "viewed"),
-)
+LIMITS_TOLD: Final = ", ".join(map(str, LIMITS_HOURS))
+_STEPS: Final = {"arrival": ARRIVAL, "viewing": VIEWING}
 # Each share, of what and of how many.
 RATES: Final[Mapping[str, tuple[str, str]]] = {
     "timely_rate": ("timely", "timed"),
@@ -34,7 +32,6 @@ RATES: Final[Mapping[str, tuple[str, str]]] = {
     "marked_rate": ("marked", "results"),
     "viewing_rate": ("viewed", "shown"),
 }
-MINUTES: Final = ("arrival_median_minutes", "arrival_p90_minutes", "viewing_median_minutes")
 _CATEGORIES: Final = {"imaging": "检查", "laboratory": "检验"}
 _NOT_LISTED: Final = "不在清单 / on no list"
 # What a row is about, and its name where it has one beside its code.
@@ -64,15 +61,15 @@ def report(
 
     `timely` is what could be shown `within_hours` after the examination. `limit` rows after the first `offset`; `next`
     is the offset of those that follow, None at the end. `months` say how fresh they are, and which goes on still.
-    Raises InvalidInput for an unknown grouping, a reversed range or a limit outside 1 to 168 hours.
+    Raises InvalidInput for an unknown grouping, a reversed range or a limit that is none of LIMITS_HOURS.
     """
     asked = months(first, last)
     _refuse(group_by, within_hours)
     group_by = tuple(dict.fromkeys(group_by))
-    given = {"first": asked[0], "last": asked[1], "within": within_hours * 60}
+    given = {"first": asked[0], "last": asked[1]}
     page = {"offset": offset, "limit": None if limit is None else limit + 1}
-    found = session.execute(text(_statement(group_by)), given | page).mappings().all()
-    total = session.execute(text(_statement(())), given | {"offset": 0, "limit": 1}).mappings().one_or_none()
+    found = _read(session, group_by, given | page)
+    total = _read(session, (), given | {"offset": 0, "limit": 1})
     kept = _months(session, asked, today)
     return {
         "as_of": min((each["as_of"] for each in kept), default=None),
@@ -81,9 +78,9 @@ def report(
         "to": f"{asked[1]:%Y-%m}",
         "group_by": list(group_by),
         "within_hours": within_hours,
-        "rows": [_keys(items, row, group_by, today) | _figures(row) for row in found[:limit]],
+        "rows": [_keys(items, row, group_by, today) | _figures(row, within_hours) for row in found[:limit]],
         "next": offset + limit if limit is not None and len(found) > limit else None,
-        "total": _figures(total or {}),
+        "total": _figures(total[0] if total else {}, within_hours),
         "months": kept,
     }
 
@@ -91,75 +88,65 @@ def report(
 def _refuse(group_by: Sequence[str], within_hours: int) -> None:
     if unknown := [name for name in group_by if name not in _KEYS]:
         raise InvalidInput(f"无此分组:{','.join(unknown)[:40]}", "Unknown grouping", field="group_by")
-    if not 1 <= within_hours <= LONGEST_LIMIT_HOURS:
+    if within_hours not in LIMITS_HOURS:
         raise InvalidInput(
-            f"时限为 1 至 {LONGEST_LIMIT_HOURS} 小时",
-            f"The limit is 1 to {LONGEST_LIMIT_HOURS} hours",
+            f"时限(小时)为 {LIMITS_TOLD} 之一",
+            f"The limit in hours is one of {LIMITS_TOLD}",
             field="within_hours",
         )
 
 
-def _statement(group_by: Sequence[str]) -> str:
-    """Return the query for one row of figures for each group, in the order of its keys.
+def _read(session: Session, group_by: Sequence[str], given: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in session.execute(text(_statement(group_by)), given).mappings()]
 
-    It reads the rows of one level only, and the minutes of the page's groups only.
-    """
+
+def _statement(group_by: Sequence[str]) -> str:
+    """Return the query for one row of figures for each group, in the order of its keys; it reads one level only."""
     level = "item" if "item" in group_by else "category" if "category" in group_by else "hospital"
     keys = {"level": "figures.level"}
     for name in group_by:
         keys |= _KEYS[name]
-    selected = ", ".join(f"{expression} as {name}" for name, expression in keys.items())
+    sums = [f"sum(figures.{name})::bigint as {name}" for name in COUNTERS]
+    for what, steps in _STEPS.items():
+        sums += [f"sum(figures.{what}[{n + 1}])::bigint as {what}_{n}" for n in range(len(steps))]
     return _REPORT.format(
         level=level,
-        keys=", ".join(keys),
-        selected=selected,
+        selected=", ".join(f"{expression} as {name}" for name, expression in keys.items()),
         grouped=", ".join(keys.values()),
-        sums=", ".join(f"sum(figures.{name})::bigint as {name}" for name in COUNTERS),
+        sums=", ".join(sums),
     )
 
 
 _REPORT: Final = """
-with page as materialized (
-    select {selected}, {sums}
-    from supply figures
-    join hospital on hospital.id = figures.hospital_id join region on region.code = hospital.region_code
-    where figures.level = '{level}' and figures.month between :first and :last
-    group by {grouped} order by {grouped} offset :offset limit :limit
-), steps as (
-    select {keys}, what, minutes, sum(step.results) as results
-    from (
-        select {selected}, figures.what, figures.minutes, figures.results
-        from supply_minutes figures
-        join hospital on hospital.id = figures.hospital_id join region on region.code = hospital.region_code
-        where figures.level = '{level}' and figures.month between :first and :last
-    ) step
-    join page using ({keys})
-    group by {keys}, what, minutes
-), ranked as (
-    select *, sum(results) over (partition by {keys}, what order by minutes) as upto,
-           sum(results) over (partition by {keys}, what) as whole
-    from steps
-), waited as (
-    select {keys}, min(minutes) filter (where what = 'arrival' and upto * 2 >= whole) as arrival_median_minutes,
-           min(minutes) filter (where what = 'arrival' and upto * 10 >= whole * 9) as arrival_p90_minutes,
-           min(minutes) filter (where what = 'viewing' and upto * 2 >= whole) as viewing_median_minutes,
-           (sum(results) filter (where what = 'arrival'))::bigint as timed,
-           (sum(results) filter (where what = 'arrival' and minutes <= :within))::bigint as timely
-    from ranked group by {keys}
-)
-select * from page left join waited using ({keys}) order by {keys}
+select {selected}, {sums}
+from supply figures
+join hospital on hospital.id = figures.hospital_id join region on region.code = hospital.region_code
+where figures.level = '{level}' and figures.month between :first and :last
+group by {grouped} order by {grouped} offset :offset limit :limit
 """
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
-    counted = {name: row.get(name) or 0 for name in (*COUNTERS, "timed", "timely")}
+def _figures(row: Mapping[str, Any], within_hours: int) -> dict[str, Any]:
+    counted = {name: row.get(name) or 0 for name in COUNTERS}
+    arrival, viewing = (
+        [row.get(f"{what}_{number}") or 0 for number in range(len(steps))] for what, steps in _STEPS.items()
+    )
+    counted |= {"timed": sum(arrival), "timely": within(arrival, within_hours * 60)}
     rates = {name: rate(counted[part], counted[of]) for name, (part, of) in RATES.items()}
-    return counted | rates | {name: row.get(name) for name in MINUTES}
+    return (
+        counted
+        | rates
+        | {
+            "arrival_median_minutes": rank(arrival, ARRIVAL, 0.5),
+            "arrival_p90_minutes": rank(arrival, ARRIVAL, 0.9),
+            "viewing_median_minutes": rank(viewing, VIEWING, 0.5),
+        }
+    )
 
 
 def rate(part: int, of: int) -> float | None:
     """Return a share; None where there is nothing it could be a share of."""
-    return float(round(Fraction(part, of), 6)) if of else None
+    return round(part / of, 6) if of else None
 
 
 def _keys(items: ItemList, row: Mapping[str, Any], group_by: Sequence[str], today: date) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from catalog.db import open_engine, transaction
 from catalog.errors import HurenError
 from catalog.rules import HOSPITAL_ZONE
 from catalog.supply_sql import COUNT_MONTH, NOTE_EVERY_MONTH, SETTLES_AT
-from catalog.tables_supply import Supply, SupplyChanged, SupplyMinutes, SupplyMonth
+from catalog.tables_supply import Supply, SupplyChanged, SupplyMonth
 
 OnProgress = Callable[[str, int, int], None]
 _LOCK: Final = 0x53_55_50_50_4C_59
@@ -38,11 +38,12 @@ def keep_fresh(catalogue: Catalogue, stop: threading.Event, every_seconds: float
 
     Where several processes do so, one of them counts at a time.
     """
-    while not stop.wait(every_seconds):
+    while not stop.is_set():
         try:
             refresh(catalogue)
         except HurenError as error:
             _LOG.error("the figures of what hospitals bring are not counted: %s", error)
+        stop.wait(every_seconds)
 
 
 def refresh(
@@ -83,7 +84,7 @@ def _count(catalogue: Catalogue, month: date) -> bool:
             return False
         now = catalogue.clock()
         session.execute(delete(SupplyChanged).where(SupplyChanged.month == month))
-        for table in (Supply, SupplyMinutes, SupplyMonth):
+        for table in (Supply, SupplyMonth):
             session.execute(delete(table).where(table.month == month))
         session.execute(text("set local work_mem = '64MB'"))
         given = _range(month) | {"items": _items(session, catalogue), "now": now}

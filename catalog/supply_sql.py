@@ -15,23 +15,33 @@ It is a month of examinations, by exam time in the hospitals' zone. Counted are:
 * showings and viewings (catalog.viewings) of any result, those that count no more too: they did happen.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
+from catalog.supply_steps import ARRIVAL, VIEWING
+
+COUNTERS: Final = (
+    *("studies", "images_complete", "reported", "reports", "matched"),
+    *("results", "linked", "marked", "shown", "viewed"),
+)
 _COMPLETE: Final = (
     "(study.images_complete or coalesce(study.settles_at <= :now, false)) and not study.count_short"
 )
 _FINAL: Final = "('final', 'amended', 'corrected', 'appended')"
 _WITHDRAWN: Final = "('cancelled', 'entered-in-error')"
 _DAY: Final = "(exam_time at time zone 'Asia/Shanghai')::date"
-# A minute up to two hours, then coarser, each step ending on whole hours so that a limit in hours up to a week is exact.
-_STEP: Final = """
-    case when waited <= 120 then waited
-         when waited <= 360 then ceil(waited / 5.0) * 5
-         when waited <= 1440 then ceil(waited / 15.0) * 15
-         when waited <= 10080 then ceil(waited / 60.0) * 60
-         else ceil(waited / 1440.0) * 1440 end::int
-"""
-LONGEST_LIMIT_HOURS: Final = 168
+
+
+def _steps(steps: Sequence[int]) -> str:
+    """Return how many of a group stand at each step."""
+    return "array[" + ", ".join(f"count(*) filter (where step = {n})" for n in range(len(steps))) + "]"
+
+
+def _step(waited: str, steps: Sequence[int]) -> str:
+    """Return at which step a time is, the last taking what is longer too; null where it is not known."""
+    return f"width_bucket(ceil(extract(epoch from {waited}) / 60)::int - 1, array{list(steps[:-1])})"
+
+
 # A level names what lies below it not at all.
 _LEVELS: Final = "grouping sets ((hospital_id, category, item_code), (hospital_id, category), (hospital_id))"
 _KEYS: Final = """
@@ -107,26 +117,33 @@ cuts as (
                      or passed.item_code is null and failed.item_group = any(listed.groups))))
 )
 """
-_USED: Final = """
-used as materialized (
-    select done.hospital_id, done.category, done.item_code, done.id as result_id,
-           ceil(extract(epoch from shown.viewed_at - shown.shown_at) / 60) as waited, shown.viewed_at is not null as viewed
-    from done join result_shown shown on shown.result_id = done.id
-)
-"""
 _OF_RESULTS: Final = f"""
 of_results as (
-    select {_KEYS}, count(*) as results, count(*) filter (where linked) as linked,
-           count(mark) as marked
+    select {_KEYS}, count(*) as results, count(*) filter (where linked) as linked, count(mark) as marked,
+           {_steps(ARRIVAL)} as arrival
     from (
-        select done.hospital_id, done.category, done.item_code, done.linked, marked.item_code as mark
-        from done left join marked on marked.hospital_id = done.hospital_id and marked.item_code = done.item_code
+        select done.hospital_id, done.category, done.item_code, done.linked, marked.item_code as mark,
+               {_step("coalesce(brought.first_received_at, laboratory.received_at) - done.exam_time", ARRIVAL)} as step
+        from done
+        left join brought on brought.id = done.study_id
+        left join lateral (
+            select min(version.received_at) as received_at
+            from observation join report_version version on version.id = observation.report_version_id
+            where observation.result_id = done.id and done.study_id is null
+        ) laboratory on true
+        left join marked on marked.hospital_id = done.hospital_id and marked.item_code = done.item_code
           and done.day >= marked.first_day and done.day < marked.next_day
         where done.counts
     ) counted
     group by {_LEVELS}
 ), of_use as (
-    select {_KEYS}, count(*) as shown, count(*) filter (where viewed) as viewed from used group by {_LEVELS}
+    select {_KEYS}, count(*) as shown, count(viewed_at) as viewed, {_steps(VIEWING)} as viewing
+    from (
+        select done.hospital_id, done.category, done.item_code, shown.viewed_at,
+               {_step("shown.viewed_at - shown.shown_at", VIEWING)} as step
+        from done join result_shown shown on shown.result_id = done.id
+    ) used
+    group by {_LEVELS}
 )
 """  # noqa: S608 (of constants)
 _OF_STUDIES: Final = f"""
@@ -155,43 +172,15 @@ of_studies as (
     group by {_LEVELS}
 )
 """  # noqa: S608 (of constants)
-_MINUTES: Final = f"""
-waits as (
-    select done.hospital_id, done.category, done.item_code, 'arrival' as what,
-           greatest(0, ceil(extract(epoch from arrived.at - done.exam_time) / 60)) as waited
-    from done
-    left join brought on brought.id = done.study_id
-    left join lateral (
-        select coalesce(brought.first_received_at, (
-            select min(version.received_at) from observation
-            join report_version version on version.id = observation.report_version_id
-            where observation.result_id = done.id and done.study_id is null)) as at
-    ) arrived on true
-    where done.counts and arrived.at is not null
-    union all
-    select hospital_id, category, item_code, 'viewing', waited from used where viewed
-), of_waits as (
-    select {_KEYS}, what, minutes, count(*) as results
-    from (select *, {_STEP} as minutes from waits) stepped
-    group by what, minutes, {_LEVELS}
-)
-"""  # noqa: S608 (of constants)
-
 COUNT_MONTH: Final = f"""
-with {",".join((_ITEMS, _DONE, _BROUGHT, _MARKED, _USED, _OF_RESULTS, _OF_STUDIES, _MINUTES))},
-kept as (
-    insert into supply (level, month, hospital_id, category, item_code, studies, images_complete, reported, reports,
-                        matched, results, linked, marked, shown, viewed)
-    select level, :month, hospital_id, category, item_code, coalesce(studies, 0), coalesce(images_complete, 0),
-           coalesce(reported, 0), coalesce(reports, 0), coalesce(matched, 0), coalesce(results, 0), coalesce(linked, 0),
-           coalesce(marked, 0), coalesce(shown, 0), coalesce(viewed, 0)
-    from of_results
-    full join of_studies using (level, hospital_id, category, item_code)
-    full join of_reports using (level, hospital_id, category, item_code)
-    full join of_use using (level, hospital_id, category, item_code)
-)
-insert into supply_minutes (level, month, hospital_id, category, item_code, what, minutes, results)
-select level, :month, hospital_id, category, item_code, what, minutes, results from of_waits
+with {",".join((_ITEMS, _DONE, _BROUGHT, _MARKED, _OF_RESULTS, _OF_STUDIES))}
+insert into supply (level, month, hospital_id, category, item_code, {", ".join(COUNTERS)}, arrival, viewing)
+select level, :month, hospital_id, category, item_code, {", ".join(f"coalesce({name}, 0)" for name in COUNTERS)},
+       coalesce(arrival, array_fill(0, array[{len(ARRIVAL)}])), coalesce(viewing, array_fill(0, array[{len(VIEWING)}]))
+from of_results
+full join of_studies using (level, hospital_id, category, item_code)
+full join of_reports using (level, hospital_id, category, item_code)
+full join of_use using (level, hospital_id, category, item_code)
 """  # noqa: S608 (of constants)
 SETTLES_AT: Final = """
 select min(settles_at) from study

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Float, Index, Integer, text
+from sqlalchemy import ARRAY, CheckConstraint, Float, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from catalog.tables_base import Base, identity
@@ -57,7 +57,7 @@ class Supply(Base):
     """Figures of a month by issuing hospital, at three levels: of each item, of each category, of all it brought.
 
     A study with two items is one study of its hospital: so studies are counted at each level, not added up. No item is
-    what is on no list.
+    what is on no list. `arrival` and `viewing` say of how many results each step of `catalog.supply_steps` is the time.
     """
 
     __tablename__ = "supply"
@@ -77,18 +77,5 @@ class Supply(Base):
     marked: Mapped[int] = mapped_column(Integer)
     shown: Mapped[int] = mapped_column(Integer)
     viewed: Mapped[int] = mapped_column(Integer)
-
-
-class SupplyMinutes(Base):
-    """How many results of a row of `supply` took so many minutes: to arrive, or from a check to being viewed."""
-
-    __tablename__ = "supply_minutes"
-    __table_args__ = (CheckConstraint("what in ('arrival', 'viewing')", name="what"),)
-    level: Mapped[str] = mapped_column(primary_key=True)
-    month: Mapped[date] = mapped_column(primary_key=True)
-    hospital_id: Mapped[int] = mapped_column(primary_key=True)
-    category: Mapped[str] = mapped_column(primary_key=True)
-    item_code: Mapped[str] = mapped_column(primary_key=True)
-    what: Mapped[str] = mapped_column(primary_key=True)
-    minutes: Mapped[int] = mapped_column(Integer, primary_key=True)
-    results: Mapped[int] = mapped_column(Integer)
+    arrival: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    viewing: Mapped[list[int]] = mapped_column(ARRAY(Integer))

@@ -114,6 +114,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
     ("GET", "/v1/savings/entries"): Rule(_FIGURES, "savings.read", "savings.list"),
     ("GET", "/v1/savings/entries/{entry_id}"): Rule(_FIGURES, "savings.read", "savings.show", (404,)),
+    ("GET", "/v1/savings/supply"): Rule(_FIGURES | _OPERATOR, "savings.read", "supply.read"),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
     ("GET", "/v1/admin/studies"): Rule(_CURATION, "curation.read", "studies.list"),
     ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "unmapped.list"),

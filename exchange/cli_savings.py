@@ -1,6 +1,8 @@
 """Commands about savings: the figures, the entries behind them, one entry's whole chain, and the recount."""
 
 import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from catalog import item_lists, ledger_entries, recount, savings
+from catalog import item_lists, ledger_entries, recount, savings, supply, supply_refresh
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.context import Caller
 from catalog.db import transaction
@@ -16,7 +18,7 @@ from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange import savings_files, statements, table_files
+from exchange import savings_files, statements, supply_files, table_files
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
@@ -146,21 +148,12 @@ def savings_verify(
 
     例 / example:  huren savings verify --out recount.json
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     with (
         open_workplace(data_dir) as place,
         transaction(steady(place.catalogue.engine)) as session,
-        Progress(console=Console(stderr=True), transient=True) as bar,
+        _progress("核算 / recounting") as told,
     ):
-        task = bar.add_task("核算 / recounting")
-        found = recount.verify(
-            session,
-            progress=lambda what, done, total: bar.update(
-                task, completed=done, total=total, description=what
-            ),
-        )
+        found = recount.verify(session, progress=told)
         now = place.catalogue.clock()
     found = {"as_of": now.isoformat(timespec="seconds"), **found}
     if out is not None:
@@ -170,6 +163,80 @@ def savings_verify(
     _tell_recount(found, as_json=json)
     if not found["agrees"]:
         raise typer.Exit(1)
+
+
+@savings_app.command("supply")
+def savings_supply(
+    first: First = "",
+    last: Last = "",
+    group_by: Annotated[str, typer.Option(help="hospital,district,tier,item,category,month")] = "hospital",
+    within_hours: Annotated[
+        int,
+        typer.Option(help=f"及时的时限(小时) / what counts as timely: {supply.LIMITS_TOLD}"),
+    ] = supply.TIMELY_HOURS,
+    out: Out = None,
+    data_dir: DataDir = HERE,
+    json: AsJson = False,
+) -> None:
+    """各机构的供给与使用:及时、完整、报告、质控、调阅。 What hospitals bring, in time and whole, and how it is used.
+
+    例 / example:  huren savings supply --from 2026-06 --to 2026-06 --group-by hospital,item --out june.xlsx
+    """
+    names = [name for name in group_by.split(",") if name]
+    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+        months = _months(place, first, last)
+        answer = supply.report(
+            session,
+            item_lists.every_item(session, place.catalogue),
+            today=local_day(place.catalogue.clock()),
+            first=months[0],
+            last=months[1],
+            group_by=names,
+            within_hours=within_hours,
+        )
+    if out is not None:
+        _write(out, supply_files.supply_table(answer))
+    if json:
+        _print(answer)
+    elif out is None:
+        show([supply_files.printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+        show([_freshness(month) for month in answer["months"]], as_json=False)
+
+
+@savings_app.command("supply-refresh")
+def savings_supply_refresh(
+    everything: Annotated[
+        bool, typer.Option("--everything", help="全部由事件重新统计 / count all of it from the events")
+    ] = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """立即统计有变动的月份;`huren ship` 运行时会自动统计。 Count what has changed now; `huren ship` does so all the time.
+
+    例 / example:  huren savings supply-refresh --everything
+    """
+    with open_workplace(data_dir) as place, _progress("统计 / counting") as told:
+        counted = supply_refresh.refresh(place.catalogue, everything=everything, on_progress=told)
+    typer.echo(f"已统计月份 / months counted: {len(counted)}")
+
+
+@contextmanager
+def _progress(begun: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what is told how far a long task is, and shows it on the terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(begun)
+        yield lambda what, done, total: bar.update(task, completed=done, total=total, description=what)
+
+
+def _freshness(month: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "月份 month": month["month"],
+        "截至 as of": month["as_of"],
+        "有变动 changed": "是 yes" if month["changed"] else "",
+        "未结束 running": "是 yes" if month["running"] else "",
+    }
 
 
 _PARTS = {

@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from catalog import audit, item_lists, ledger_entries, recount, savings
+from catalog import audit, item_lists, ledger_entries, recount, savings, supply
 from catalog.clock import Clock
 from catalog.db import transaction
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
 from catalog.scope import steady
-from exchange import examples, savings_examples, savings_files, statements, table_files
+from exchange import examples, savings_examples, savings_files, statements, supply_files, table_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
@@ -146,6 +146,53 @@ def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
         digest = statements.digest_of(found)
         audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
+
+
+@router.get(
+    "/v1/savings/supply",
+    summary="检查检验供给与使用 / what hospitals bring and how it is used",
+    responses=savings_examples.SUPPLY_ANSWERS,
+)
+def read_supply(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    first: First = None,
+    last: Last = None,
+    group_by: Annotated[
+        str, Query(max_length=64, description="hospital, district, tier, item, category, month")
+    ] = "hospital",
+    within_hours: Annotated[
+        int,
+        Query(ge=1, le=168, description=f"及时的时限(小时) / what counts as timely: {supply.LIMITS_TOLD}"),
+    ] = supply.TIMELY_HOURS,
+    offset: Annotated[
+        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    form: Form = "json",
+) -> Response:
+    """Return figures of what hospitals bring by month of examination, as last counted (`as_of`); `next` leads on.
+
+    A hospital's reviewer reads of his own hospital. A file has every row, and the total ends it.
+    """
+    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    months = _months(catalogue.clock, first, last)
+    with transaction(catalogue.engine) as session:
+        answer = supply.report(
+            session,
+            item_lists.every_item(session, catalogue),
+            today=local_day(catalogue.clock()),
+            first=months[0],
+            last=months[1],
+            group_by=names,
+            within_hours=within_hours,
+            offset=offset if form == "json" else 0,
+            limit=limit if form == "json" else None,
+        )
+        audit.record(session, caller, "supply.read", group_by=names)
+    if form != "json":
+        return _file(supply_files.supply_table(answer), form, "supply", months)
+    return Json(answer)
 
 
 def _file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:

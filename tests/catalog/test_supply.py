@@ -1,12 +1,7 @@
 """What hospitals bring and how it is used: each figure beside what was done, late data, and incremental beside whole."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
-
-import pytest
-from sqlalchemy import text
 
 from catalog import supply, supply_refresh
 from catalog.db import transaction

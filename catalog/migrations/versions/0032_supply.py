@@ -14,7 +14,6 @@ down_revision = "0027"
 branch_labels = None
 depends_on = None
 
-_LEVEL = ("level", "month", "hospital_id", "category", "item_code")
 _COUNTERS = (
     *("studies", "images_complete", "reported", "reports", "matched"),
     *("results", "linked", "marked", "shown", "viewed"),
@@ -70,19 +69,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "supply",
-        *_level_columns(),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("hospital_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("category", sa.Text(), nullable=False),
+        sa.Column("item_code", sa.Text(), nullable=False),
         *(sa.Column(name, sa.Integer(), nullable=False) for name in _COUNTERS),
+        *(sa.Column(name, sa.ARRAY(sa.Integer()), nullable=False) for name in ("arrival", "viewing")),
         sa.CheckConstraint("level in ('hospital', 'category', 'item')", name=op.f("ck_supply_level")),
-        sa.PrimaryKeyConstraint(*_LEVEL, name=op.f("pk_supply")),
-    )
-    op.create_table(
-        "supply_minutes",
-        *_level_columns(),
-        sa.Column("what", sa.Text(), nullable=False),
-        sa.Column("minutes", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("results", sa.Integer(), nullable=False),
-        sa.CheckConstraint("what in ('arrival', 'viewing')", name=op.f("ck_supply_minutes_what")),
-        sa.PrimaryKeyConstraint(*_LEVEL, "what", "minutes", name=op.f("pk_supply_minutes")),
+        sa.PrimaryKeyConstraint(
+            *("level", "month", "hospital_id", "category", "item_code"), name=op.f("pk_supply")
+        ),
     )
     for table in ("result", "study"):
         op.create_index(
@@ -111,18 +108,8 @@ def downgrade() -> None:
         op.execute(f"drop function note_supply_{table}_{verb}()")
     for table in ("result", "study"):
         op.drop_index(f"ix_{table}_exam_time", table)
-    for table in ("supply_minutes", "supply", "supply_month", "supply_changed", "audit_read", "result_shown"):
+    for table in ("supply", "supply_month", "supply_changed", "audit_read", "result_shown"):
         op.drop_table(table)
-
-
-def _level_columns() -> list[sa.Column]:  # type: ignore[type-arg]
-    return [
-        sa.Column("level", sa.Text(), nullable=False),
-        sa.Column("month", sa.Date(), nullable=False),
-        sa.Column("hospital_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("category", sa.Text(), nullable=False),
-        sa.Column("item_code", sa.Text(), nullable=False),
-    ]
 
 
 def _note_changes(table: str, verb: str, rows: tuple[str, ...]) -> None:
