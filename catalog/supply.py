@@ -108,7 +108,8 @@ def _statement(group_by: Sequence[str]) -> str:
         keys |= _KEYS[name]
     sums = [f"sum(figures.{name})::bigint as {name}" for name in COUNTERS]
     for what, steps in _STEPS.items():
-        sums += [f"sum(figures.{what}[{n + 1}])::bigint as {what}_{n}" for n in range(len(steps))]
+        added = ", ".join(f"sum(figures.{what}[{n + 1}])::bigint" for n in range(len(steps)))
+        sums.append(f"array[{added}] as {what}")
     return _REPORT.format(
         level=level,
         selected=", ".join(f"{expression} as {name}" for name, expression in keys.items()),
@@ -127,19 +128,17 @@ group by {grouped} order by {grouped} offset :offset limit :limit
 
 
 def _figures(row: Mapping[str, Any], within_hours: int) -> dict[str, Any]:
-    counted = {name: row.get(name) or 0 for name in COUNTERS}
-    arrival, viewing = (
-        [row.get(f"{what}_{number}") or 0 for number in range(len(steps))] for what, steps in _STEPS.items()
-    )
+    counted = {name: row.get(name, 0) for name in COUNTERS}
+    arrival, viewing = (row.get(what) or [0] * len(steps) for what, steps in _STEPS.items())
     counted |= {"timed": sum(arrival), "timely": within(arrival, within_hours * 60)}
     rates = {name: rate(counted[part], counted[of]) for name, (part, of) in RATES.items()}
     return (
         counted
         | rates
         | {
-            "arrival_median_minutes": rank(arrival, ARRIVAL, 0.5),
-            "arrival_p90_minutes": rank(arrival, ARRIVAL, 0.9),
-            "viewing_median_minutes": rank(viewing, VIEWING, 0.5),
+            "arrival_median_minutes": rank(arrival, ARRIVAL, 50),
+            "arrival_p90_minutes": rank(arrival, ARRIVAL, 90),
+            "viewing_median_minutes": rank(viewing, VIEWING, 50),
         }
     )
 

@@ -29,7 +29,7 @@ from catalog.supply_sql import COUNT_MONTH, NOTE_EVERY_MONTH, SETTLES_AT
 from catalog.tables_supply import Supply, SupplyChanged, SupplyMonth
 
 OnProgress = Callable[[str, int, int], None]
-_LOCK: Final = 0x53_55_50_50_4C_59
+LOCK: Final = 0x53_55_50_50_4C_59
 _LOG: Final = logging.getLogger("huren.supply")
 
 
@@ -80,7 +80,7 @@ def _count(catalogue: Catalogue, month: date) -> bool:
     """Count a month; False where another process is counting."""
     began = time.monotonic()
     with transaction(catalogue.engine) as session:
-        if not session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
+        if not session.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
             return False
         now = catalogue.clock()
         session.execute(delete(SupplyChanged).where(SupplyChanged.month == month))

@@ -14,12 +14,12 @@ VIEWING: Final = _UP_TO_A_DAY
 LIMITS_HOURS: Final = tuple(step // 60 for step in ARRIVAL if step % 60 == 0 and step <= 10_080)
 
 
-def rank(counts: Sequence[int], steps: Sequence[int], share: float) -> int | None:
-    """Return within how many minutes so large a share of what is counted lies; None of nothing."""
+def rank(counts: Sequence[int], steps: Sequence[int], percent: int) -> int | None:
+    """Return within how many minutes so many per cent of what is counted lie; None of nothing."""
     whole, reached = sum(counts), 0
     for count, step in zip(counts, steps, strict=True):
         reached += count
-        if whole and reached >= whole * share:
+        if whole and reached * 100 >= whole * percent:
             return step
     return None
 

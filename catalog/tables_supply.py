@@ -26,11 +26,10 @@ class ResultShown(Base):
 
 
 class AuditRead(Base):
-    """One row: up to which record the audit was read for showings and viewings."""
+    """Up to which record a reader of the audit has come; the one there is reads showings and viewings."""
 
     __tablename__ = "audit_read"
-    __table_args__ = (CheckConstraint("only_row", name="only_row"),)
-    only_row: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
+    reader: Mapped[str] = mapped_column(primary_key=True)
     through_id: Mapped[int] = mapped_column(server_default="0")
 
 

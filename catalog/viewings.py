@@ -21,6 +21,7 @@ from catalog.rules import HOSPITAL_ZONE
 from catalog.tables_supply import AuditRead, ResultShown
 
 ACTIONS: Final = ("report.read", "report.attachment", "imaging_study.read", "observation.read")
+_READER: Final = "viewings"
 _BATCH: Final = 20_000  # records
 _WAIT_SECONDS: Final = 5.0
 
@@ -56,17 +57,17 @@ def read_on(catalogue: Catalogue, on_progress: OnProgress = lambda _done, _total
 def forget(session: Session) -> None:
     """Let the audit be read from its beginning again."""
     session.execute(text("delete from result_shown"))
-    session.execute(text("update audit_read set through_id = 0"))
+    session.get_one(AuditRead, _READER, with_for_update=True).through_id = 0
 
 
 def _reached(catalogue: Catalogue) -> int:
     with transaction(catalogue.engine) as session:
-        return session.scalars(select(AuditRead.through_id)).one()
+        return session.get_one(AuditRead, _READER).through_id
 
 
 def _read_batch(catalogue: Catalogue, settled: int) -> int:
     with transaction(catalogue.engine) as session:
-        row = session.scalars(select(AuditRead).with_for_update()).one()
+        row = session.get_one(AuditRead, _READER, with_for_update=True)
         after, row.through_id = row.through_id, max(row.through_id, min(row.through_id + _BATCH, settled))
         given = {
             "after": after,

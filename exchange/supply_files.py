@@ -106,6 +106,10 @@ _FIGURES: Final[Mapping[str, Column]] = {
         _COUNT,
     ),
 }
+_PRINTED: Final = (
+    *("studies", "results", "timely_rate", "arrival_median_minutes", "images_complete_rate"),
+    *("reported_rate", "matched_rate", "marked_rate", "shown", "viewing_rate"),
+)
 
 
 def supply_table(answer: Mapping[str, Any]) -> Table:
@@ -128,9 +132,9 @@ def supply_table(answer: Mapping[str, Any]) -> Table:
 
 
 def printed(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Return a row for the terminal: what it is about, and its figures under their headings."""
+    """Return a row for the terminal: what it is about, and the figures that a line has room for."""
     about = {name: str(row.get(f"{name}_name") or row.get(name, "合计 / total")) for name in names}
-    return about | {column.heading: _printed(column, row[name]) for name, column in _FIGURES.items()}
+    return about | {_FIGURES[name].zh: _printed(_FIGURES[name], row[name]) for name in _PRINTED}
 
 
 def _printed(column: Column, value: Cell) -> str:

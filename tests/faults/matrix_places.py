@@ -192,6 +192,7 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/savings/entries/{entry_id}"): Place(
         "entry", of_roles={"regulator": {FOREIGN: 200}, "auditor": {FOREIGN: 200}}
     ),
+    ("GET", "/v1/savings/supply"): Place(query="?from=2026-01&to=2026-12"),
     ("POST", "/v1/savings/verify"): Place(),
     ("GET", "/v1/admin/studies"): Place(),
     ("GET", "/v1/admin/unmapped"): Place(),

@@ -170,6 +170,7 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/v1/savings"): Case("regulator"),
     ("GET", "/v1/savings/entries"): Case("regulator"),
     ("GET", "/v1/savings/entries/{entry_id}"): Case("regulator", "/v1/savings/entries/1"),
+    ("GET", "/v1/savings/supply"): Case("regulator"),
     ("POST", "/v1/savings/verify"): Case("regulator"),
     ("GET", "/fhir/AuditEvent"): Case("auditor", "/fhir/AuditEvent?_count=3"),
     ("POST", "/fhir/AuditEvent/_search"): Case("auditor", form={"_count": "2"}),

@@ -46,12 +46,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit_read",
-        sa.Column("only_row", sa.Boolean(), server_default="true", nullable=False),
+        sa.Column("reader", sa.Text(), nullable=False),
         sa.Column("through_id", sa.BigInteger(), server_default="0", nullable=False),
-        sa.CheckConstraint("only_row", name=op.f("ck_audit_read_only_row")),
-        sa.PrimaryKeyConstraint("only_row", name=op.f("pk_audit_read")),
+        sa.PrimaryKeyConstraint("reader", name=op.f("pk_audit_read")),
     )
-    op.execute("insert into audit_read default values")
+    op.execute("insert into audit_read (reader) values ('viewings')")
     op.create_table(
         "supply_changed",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
