@@ -1,4 +1,4 @@
-"""Loading tables in bulk: their indexes and foreign keys off, and put back exactly as they were, checked anew."""
+"""Loading tables in bulk: indexes, foreign keys and notes of changes off, and put back exactly as they were, checked anew."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +28,12 @@ _INDEXES: Final = text("""
     order by indrelid::regclass::text, 1
 """)
 
+# What notes changed months would keep a copy of every row until the statement ends.
+_NOTES: Final = text("""
+    select tgname as name, tgrelid::regclass::text as on_table from pg_trigger
+    where starts_with(tgname, 'note_supply') and tgrelid = any(cast(:tables as regclass[])) order by 2, 1
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -39,22 +45,26 @@ class Taken:
 def take_off(connection: Connection, tables: Sequence[str]) -> Taken:
     """Drop the keys and indexes of these tables, and the foreign keys from and to them, until `put_back`.
 
-    All of it belongs to the caller's transaction: undone as a whole, it leaves everything as it was.
+    Changes are not noted meanwhile (catalog.supply_refresh). All of it belongs to the caller's transaction: undone as a whole, it leaves everything as it was.
     """
     asked = {"tables": list(tables)}
     foreign = connection.execute(_FOREIGN_KEYS, asked).all()
     keys = connection.execute(_KEYS, asked).all()
     indexes = connection.execute(_INDEXES, asked).all()
+    notes = connection.execute(_NOTES, asked).all()
     for row in (*foreign, *keys):
         connection.exec_driver_sql(f'alter table {row.on_table} drop constraint "{row.name}"')
     for row in indexes:
         connection.exec_driver_sql(f"drop index {row.name}")
+    for row in notes:
+        connection.exec_driver_sql(f"alter table {row.on_table} disable trigger {row.name}")
     constraints = [
         f'alter table {row.on_table} add constraint "{row.name}" {row.definition}'
         for row in (*keys, *foreign)
     ]
     indexed = [row.definition for row in indexes]
-    return Taken((*constraints[: len(keys)], *indexed, *constraints[len(keys) :]))
+    noting = [f"alter table {row.on_table} enable trigger {row.name}" for row in notes]
+    return Taken((*constraints[: len(keys)], *indexed, *constraints[len(keys) :], *noting))
 
 
 def put_back(connection: Connection, taken: Taken, on_progress: OnProgress) -> None:

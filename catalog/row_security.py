@@ -99,6 +99,8 @@ GUARDS: Final[dict[str, Guard]] = {
     "registry_stamp": _open(),
     "qc_evaluation": _open(_CURATION),
     "price": _open(),
+    "supply_month": _open(),
+    "supply_changed": _open(),
     "item_list": _open(_CURATION),
     "item": _open(_CURATION),
     # what belongs to one hospital
@@ -108,6 +110,8 @@ GUARDS: Final[dict[str, Guard]] = {
     "ledger": _own(readers=_FIGURES, verbs=("insert",)),
     "monthly": _own(readers=_FIGURES, verbs=_ADD),
     "repeat": _own(readers=_FIGURES, verbs=("insert", "update (superseded_at)")),
+    "supply": _own(readers=(*_FIGURES, "operator"), verbs=()),
+    "result_shown": _own(readers=(*_FIGURES, "operator"), verbs=()),
     "idempotency": _own(verbs=_ADD),
     "access_grant": _own("auditor", "curator", "operator", verbs=("insert", "update (revoked_at, reason)")),
     "break_glass_review": _under(
@@ -191,6 +195,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "hl7_peer": _CLOSED,
     "commitment": _CLOSED,
     "arrival_part": _CLOSED,
+    "audit_read": _CLOSED,
     "audit_seal": _CLOSED,
     "audit_forward": _CLOSED,
 }

@@ -33,6 +33,7 @@ from catalog.seed_books import write_books
 from catalog.seed_hospitals import HOSPITALS, SHARE_OF_RESULTS, write_hospitals
 from catalog.seed_people import CHUNK, COPY_END, COPY_HEADER, COPY_PEOPLE, MOST_PEOPLE, copy_rows
 from catalog.seed_sql import IN_FULL, RESULTS, SEQUENCES
+from catalog.supply_sql import NOTE_EVERY_MONTH
 
 RESULTS_A_PERSON: Final = 13 / 3
 MONTHS_24: Final = timedelta(days=730)
@@ -126,6 +127,7 @@ def seed_city(
             with seeded.timed("indexes and keys"):
                 put_back(connection, taken, partial(on_progress, "indexes and keys"))
             connection.execute(text(SEQUENCES))
+            connection.execute(text(NOTE_EVERY_MONTH))
             if size.checks:
                 with seeded.timed("checks and decisions"):
                     write_books(connection, _of_books(catalogue, size), on_progress)

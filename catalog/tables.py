@@ -175,6 +175,7 @@ class Study(Base):
         Index("ix_study_hospital_accession", "hospital_id", "accession_number"),
         Index("ix_study_person_id", "person_id"),
         Index("ix_study_hospital_fingerprint", "hospital_id", "fingerprint"),
+        Index("ix_study_exam_time", "exam_time", **IN_ORDER),
     )
     id: Mapped[int] = identity()
     uid: Mapped[str] = mapped_column(unique=True)
@@ -272,6 +273,7 @@ class Result(Base):
         CheckConstraint("status in ('active', 'superseded', 'withdrawn', 'erased')", name="status"),
         Index("ix_result_person_item_time", "person_id", "item_code", text("exam_time desc")),
         Index("ix_result_study_id", "study_id", postgresql_where=text("study_id is not null")),
+        Index("ix_result_exam_time", "exam_time", **IN_ORDER),
     )
     id: Mapped[int] = identity()
     person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))

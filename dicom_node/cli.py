@@ -1,10 +1,11 @@
-"""`huren ship`: archive what was received, decide commitments, audit refusals."""
+"""`huren ship`: archive what was received, decide commitments, audit refusals, count what hospitals bring."""
 
 import threading
 from typing import Annotated
 
 import typer
 
+from catalog import supply_refresh
 from catalog.console import HERE, DataDir
 from catalog.errors import Unavailable
 from catalog.objects import ObjectStore
@@ -39,6 +40,7 @@ def ship(
         shipper = Shipper(spool, store, place.catalogue, ShipSettings(grace_seconds=grace_hours * 3600))
         if not once:
             _start_auditing(place, stop)
+            _start_counting(place, stop)
             _wait_for_bucket(store, stop)
             _start_committer(place, store, shipper, stop)
             shipper.run(stop)
@@ -72,6 +74,12 @@ def _start_auditing(place: Workplace, stop: threading.Event) -> None:
     """Record who was refused: the receiving workers hold no catalogue."""
     arguments = (place.catalogue.engine, place.run_dir / "refusals", stop)
     threading.Thread(target=keep_auditing, args=arguments, daemon=True).start()
+
+
+def _start_counting(place: Workplace, stop: threading.Event) -> None:
+    """Keep the figures of what hospitals bring: the database does the work."""
+    arguments = (place.catalogue, stop, place.settings.supply_minutes * 60)
+    threading.Thread(target=supply_refresh.keep_fresh, args=arguments, daemon=True).start()
 
 
 def _wait_for_bucket(store: ObjectStore, stop: threading.Event) -> None:

@@ -43,6 +43,7 @@ from exchange import (
     savings,
     session,
     sheets,
+    supply,
     webhooks,
 )
 from exchange.auth import PUBLIC, unlisted_routes
@@ -83,6 +84,7 @@ _PARTS: Final = (
     questions,
     investigations,
     repeats,
+    supply,
     items,
     reviews,
     admin,

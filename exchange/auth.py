@@ -118,6 +118,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings/repeats"): Rule(_FIGURES, "savings.read", "repeats.read"),
     ("GET", "/v1/savings/repeats/entries"): Rule(_FIGURES, "savings.read", "repeats.list"),
     ("GET", "/v1/savings/reasons"): Rule(_FIGURES, "savings.read", "refusals.read"),
+    ("GET", "/v1/savings/supply"): Rule(_FIGURES | _OPERATOR, "savings.read", "supply.read"),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
     ("GET", "/v1/savings/questions"): Rule(_FIGURES, "savings.read", "savings.questions"),
     ("POST", "/v1/investigations"): Rule(_REGULATOR, "investigations.write", "investigation.open", (404,)),

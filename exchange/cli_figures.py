@@ -1,5 +1,7 @@
 """What every command about figures takes and gives: months, a file to write, JSON."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,3 +53,14 @@ def months_of(place: Workplace, first: str, last: str) -> tuple[date, date]:
         day(f"{first}-01", "from") if first else today.replace(month=1, day=1),
         day(f"{last}-01", "to") if last else today,
     )
+
+
+@contextmanager
+def progress(begun: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what is told how far a long task is, and shows it on the terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(begun)
+        yield lambda what, done, total: bar.update(task, completed=done, total=total, description=what)

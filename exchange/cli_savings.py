@@ -19,13 +19,15 @@ from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import keys_dir, open_workplace
-from exchange import cli_repeats, question_files, savings_files, statements
-from exchange.cli_figures import First, Last, Out, months_of, print_json, write_table
+from exchange import cli_repeats, cli_supply, question_files, savings_files, statements
+from exchange.cli_figures import First, Last, Out, months_of, print_json, progress, write_table
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
 savings_app.command("repeats")(cli_repeats.savings_repeats)
 savings_app.command("reasons")(cli_repeats.savings_reasons)
+savings_app.command("supply")(cli_supply.savings_supply)
+savings_app.command("supply-refresh")(cli_supply.savings_supply_refresh)
 
 
 AsOf = Annotated[
@@ -130,6 +132,19 @@ def savings_entries(
         typer.echo(f"下一页 / next page:  --after {found['next']}")
 
 
+_PARTS = {
+    "entries": "账目",
+    "decision": "决定",
+    "check": "询问",
+    "verdict": "判定",
+    "prior": "既往检查",
+    "evaluations": "质控评价",
+    "price": "价格",
+    "contradicted_by": "冲回所据检查",
+    "audit": "审计",
+}
+
+
 @savings_app.command("explain")
 def savings_explain(
     entry: Annotated[int, typer.Argument(min=1, help="账目号,见 savings entries / number of an entry")],
@@ -197,21 +212,12 @@ def savings_verify(
 
     例 / example:  huren savings verify --out recount.json
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     with (
         open_workplace(data_dir) as place,
         transaction(steady(place.catalogue.engine)) as session,
-        Progress(console=Console(stderr=True), transient=True) as bar,
+        progress("核算 / recounting") as told,
     ):
-        task = bar.add_task("核算 / recounting")
-        found = recount.verify(
-            session,
-            progress=lambda what, done, total: bar.update(
-                task, completed=done, total=total, description=what
-            ),
-        )
+        found = recount.verify(session, progress=told)
         now = place.catalogue.clock()
     found = {"as_of": now.isoformat(timespec="seconds"), **found}
     if out is not None:
@@ -221,19 +227,6 @@ def savings_verify(
     _tell_recount(found, as_json=json)
     if not found["agrees"]:
         raise typer.Exit(1)
-
-
-_PARTS = {
-    "entries": "账目",
-    "decision": "决定",
-    "check": "询问",
-    "verdict": "判定",
-    "prior": "既往检查",
-    "evaluations": "质控评价",
-    "price": "价格",
-    "contradicted_by": "冲回所据检查",
-    "audit": "审计",
-}
 
 
 def _tell(title: str, part: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from exchange.examples import SAVINGS, Answers, answers
 from exchange.savings_files import entries_table, report_table
+from exchange.supply_files import supply_table
 from exchange.table_files import MEDIA_TYPES, Table, csv_of
 
 _CHECK_ID: Final = "1181ee8b-118f-4c3d-9799-0dac41e8ccd1"
@@ -106,6 +107,43 @@ CHAIN: Final[dict[str, Any]] = {
     },
     "audit": [{"audit_id": "1", "action": "check", "role": "doctor", "recorded_at": _DECIDED}],
 }
+_SUPPLIED: Final[dict[str, Any]] = {
+    "studies": 1,
+    "images_complete": 1,
+    "reported": 1,
+    "reports": 1,
+    "matched": 1,
+    "results": 1,
+    "linked": 1,
+    "marked": 1,
+    "shown": 1,
+    "viewed": 1,
+    "timed": 1,
+    "timely": 1,
+    "timely_rate": 1.0,
+    "images_complete_rate": 1.0,
+    "reported_rate": 1.0,
+    "matched_rate": 1.0,
+    "marked_rate": 1.0,
+    "viewing_rate": 1.0,
+    "arrival_median_minutes": 15,
+    "arrival_p90_minutes": 15,
+    "viewing_median_minutes": 2,
+}
+SUPPLY: Final[dict[str, Any]] = {
+    "as_of": _DECIDED,
+    "running": True,
+    "from": "2026-01",
+    "to": "2026-06",
+    "group_by": ["hospital"],
+    "within_hours": 24,
+    "rows": [{"hospital": "A", "hospital_name": "A医院", **_SUPPLIED}],
+    "next": None,
+    "total": _SUPPLIED,
+    "months": [
+        {"month": "2026-06", "as_of": _DECIDED, "changed": False, "running": True, "seconds": 1.5},
+    ],
+}
 
 
 def with_files(shown: Answers, table: Table) -> Answers:
@@ -121,3 +159,4 @@ REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS))
 ENTRIES_ANSWERS: Final = with_files(
     answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), _DECIDED)
 )
+SUPPLY_ANSWERS: Final = with_files(answers(SUPPLY), supply_table(SUPPLY))

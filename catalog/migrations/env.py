@@ -14,7 +14,8 @@ import catalog.tables_people
 import catalog.tables_quality
 import catalog.tables_repeats
 import catalog.tables_reports
-import catalog.tables_review  # noqa: F401 - their tables join the metadata
+import catalog.tables_review
+import catalog.tables_supply  # noqa: F401 - their tables join the metadata
 from catalog.tables_base import Base
 
 connection = context.config.attributes["connection"]

@@ -17,6 +17,7 @@ from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.patient import Patient
 
+from catalog import supply_refresh
 from catalog.identity import normalise_document
 from exchange import examples, fhir_examples, fhir_search_examples, repeat_examples, savings_examples
 from exchange.auth import ACCESS, PUBLIC
@@ -174,8 +175,10 @@ def answered(service: Service) -> Iterator[tuple[Any, Any]]:
     yield from care(service)
     yield from curation(service)
     repeated(service)
+    supply_refresh.refresh(service.city.catalogue)
     for role, method, path, example in (
         ("regulator", "GET", "/v1/savings", examples.SAVINGS),
+        ("operator", "GET", "/v1/savings/supply", savings_examples.SUPPLY),
         ("regulator", "GET", "/v1/savings/entries", savings_examples.ENTRIES),
         ("regulator", "GET", "/v1/savings/entries/1", savings_examples.CHAIN),
         ("regulator", "GET", "/v1/savings/repeats", repeat_examples.REPEATS),

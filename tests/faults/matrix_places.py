@@ -195,6 +195,7 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/savings/repeats"): Place(),
     ("GET", "/v1/savings/repeats/entries"): Place(query="?from=2026-01&to=2026-12"),
     ("GET", "/v1/savings/reasons"): Place(),
+    ("GET", "/v1/savings/supply"): Place(query="?from=2026-01&to=2026-12"),
     ("POST", "/v1/savings/verify"): Place(),
     ("GET", "/v1/savings/questions"): Place(query="from=2026-01&to=2026-06"),
     ("POST", "/v1/investigations"): Place(

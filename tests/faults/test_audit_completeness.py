@@ -178,6 +178,7 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/v1/savings/repeats"): Case("regulator"),
     ("GET", "/v1/savings/repeats/entries"): Case("regulator"),
     ("GET", "/v1/savings/reasons"): Case("regulator"),
+    ("GET", "/v1/savings/supply"): Case("regulator"),
     ("POST", "/v1/savings/verify"): Case("regulator"),
     ("GET", "/v1/savings/questions"): Case("regulator"),
     ("GET", "/v1/investigations"): Case("regulator"),
