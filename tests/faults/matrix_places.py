@@ -192,6 +192,8 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/savings/entries/{entry_id}"): Place(
         "entry", of_roles={"regulator": {FOREIGN: 200}, "auditor": {FOREIGN: 200}}
     ),
+    ("GET", "/v1/savings/forms"): Place(),
+    ("GET", "/v1/savings/forms/{form_name}"): Place("form"),
     ("POST", "/v1/savings/verify"): Place(),
     ("GET", "/v1/savings/questions"): Place(query="from=2026-01&to=2026-06"),
     ("POST", "/v1/investigations"): Place(

@@ -175,6 +175,8 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/v1/savings"): Case("regulator"),
     ("GET", "/v1/savings/entries"): Case("regulator"),
     ("GET", "/v1/savings/entries/{entry_id}"): Case("regulator", "/v1/savings/entries/1"),
+    ("GET", "/v1/savings/forms"): Case("regulator"),
+    ("GET", "/v1/savings/forms/{form_name}"): Case("regulator", "/v1/savings/forms/institution"),
     ("POST", "/v1/savings/verify"): Case("regulator"),
     ("GET", "/v1/savings/questions"): Case("regulator"),
     ("GET", "/v1/investigations"): Case("regulator"),

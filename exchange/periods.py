@@ -1,0 +1,46 @@
+"""The months a regulator asks for, when he was answered, and the files he keeps of them."""
+
+import re
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import Query
+from fastapi.responses import Response
+
+from catalog.clock import Clock
+from catalog.errors import InvalidInput
+from catalog.rules import local_day
+
+First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
+Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
+_MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
+
+
+def months_asked(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
+    """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
+    today = local_day(clock())
+    return _month(first, "from", today.replace(month=1)), _month(last, "to", today)
+
+
+def as_of_now(clock: Clock) -> str:
+    """Return the time of an answer."""
+    return clock().isoformat(timespec="seconds")
+
+
+def kept_file(content: bytes, media_type: str, name: str, months: tuple[date, date], suffix: str) -> Response:
+    """Return a file to be kept by who asked and by nobody on the way, named by the months it covers."""
+    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{suffix}"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _month(given: str | None, field: str, default: date) -> date:
+    if not given:
+        return default
+    found = _MONTH.fullmatch(given)
+    try:
+        if found:
+            return date(int(found[1]), int(found[2]), int(found[3] or 1))
+    except ValueError:
+        pass
+    raise InvalidInput("月份格式为 YYYY-MM", "A month is written YYYY-MM", field=field)
