@@ -115,6 +115,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
     ("GET", "/v1/savings/entries"): Rule(_FIGURES, "savings.read", "savings.list"),
     ("GET", "/v1/savings/entries/{entry_id}"): Rule(_FIGURES, "savings.read", "savings.show", (404,)),
+    ("GET", "/v1/savings/forms"): Rule(_FIGURES, "savings.read", "savings.list"),
+    ("GET", "/v1/savings/forms/{form_name}"): Rule(_FIGURES, "savings.read", "savings.read", (404,)),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
     ("GET", "/v1/savings/questions"): Rule(_FIGURES, "savings.read", "savings.questions"),
     ("POST", "/v1/investigations"): Rule(_REGULATOR, "investigations.write", "investigation.open", (404,)),

@@ -1,6 +1,7 @@
 """Commands about savings: the figures, the entries behind them, one entry's whole chain, and the recount."""
 
 import getpass
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from catalog import item_lists, ledger_entries, questions, recount, savings
+from catalog import filled_forms, item_lists, ledger_entries, questions, recount
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.context import Caller
 from catalog.db import transaction
@@ -17,7 +18,8 @@ from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import Workplace, keys_dir, open_workplace
-from exchange import question_files, savings_files, statements, table_files
+from exchange import question_files, savings_files, savings_report, statements, table_files
+from exchange.form_files import form_table
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
@@ -25,53 +27,94 @@ First = Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first mo
 Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")]
 
 
-def _with_a_form(out: Path | None) -> Path | None:
-    """Refuse a name that asks for no form we write before anything is read. Raises InvalidInput."""
-    if out is not None:
-        table_files.form_of(out)
-    return out
+def _written_as(form_of: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
+    """Return what refuses a name that asks for no form we write before anything is read: InvalidInput."""
+
+    def checked(out: Path | None) -> Path | None:
+        if out is not None:
+            form_of(out)
+        return out
+
+    return checked
 
 
 Out = Annotated[
     Path | None,
     typer.Option(
         dir_okay=False,
-        callback=_with_a_form,
+        callback=_written_as(table_files.form_of),
         help="写入 .csv 或 .xlsx 文件 / write this file, CSV or XLSX",
+    ),
+]
+ReportOut = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        callback=_written_as(savings_report.form_of),
+        help="写入 .csv、.xlsx 或 .pdf 文件 / write this file, CSV, XLSX or PDF",
     ),
 ]
 
 
 @savings_app.command("report")
-def savings_report(
+def report_savings(
     first: First = "",
     last: Last = "",
     group_by: Annotated[str, typer.Option(help="hospital,district,tier,item,month")] = "hospital,item,month",
-    out: Out = None,
+    publication: Annotated[
+        bool, typer.Option("--publication", help="对外公开:不列小的计数 / withhold small counts")
+    ] = False,
+    out: ReportOut = None,
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
     """节约费用与互认率。 Savings and recognition rates.
 
-    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.xlsx
+    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.pdf
     """
     names = [name for name in group_by.split(",") if name]
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+    form: savings_report.ReportForm = "json" if out is None else savings_report.form_of(out)
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
         months = _months(place, first, last)
-        answer = savings.report(
+        report = savings_report.read(
             session,
-            item_lists.every_item(session, place.catalogue),
+            place.catalogue,
+            form,
             first=months[0],
             last=months[1],
             group_by=names,
+            published=publication,
         )
         as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    answer = report.answer
     if out is not None:
-        _write(out, savings_files.report_table(answer, as_of))
+        _keep(out, report.written(form, as_of))
     if json:
         _print(answer)
     elif out is None:
-        show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+        show([_printed(answer, row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+
+
+@savings_app.command("form")
+def savings_form(
+    name: Annotated[str, typer.Argument(help="institution | national")],
+    first: First = "",
+    last: Last = "",
+    out: Out = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """监管报表:institution 按机构,national 全国月报;不写文件则以 JSON 印出。 A regulators' form, as JSON or as a file.
+
+    例 / example:  huren savings form institution --from 2026-01 --to 2026-06 --out institutions.xlsx
+    """
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
+        months = _months(place, first, last)
+        filled = filled_forms.fill(session, place.catalogue, name, first=months[0], last=months[1])
+        as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    if out is None:
+        _print({"as_of": as_of, **filled})
+    else:
+        _write(out, form_table(filled, as_of))
 
 
 @savings_app.command("entries")
@@ -246,7 +289,11 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _write(out: Path, table: table_files.Table) -> None:
-    out.write_bytes(table_files.write(table, table_files.form_of(out)))
+    _keep(out, table_files.write(table, table_files.form_of(out)))
+
+
+def _keep(out: Path, content: bytes) -> None:
+    out.write_bytes(content)
     typer.echo(f"已写入 / written: {out}", err=True)
 
 
@@ -272,19 +319,18 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _printed(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    rate = row["rate"]
+def _printed(answer: dict[str, Any], row: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return {
         **{name: row.get(f"{name}_name") or row.get(name, "合计 / total") for name in names},
-        "提醒 reminders": row["reminders"],
-        "认可 recognised": row["recognised"],
-        "复检 refused": row["refused"],
-        "不计 excused": row["excused"],
-        "撤销 undone": row["undone"],
-        "互认率 rate": "—" if rate is None else f"{rate:.1%}",
-        "节约 saved": format_yuan(row["saved_fen"]),
-        "冲回 reversed": format_yuan(row["reversed_fen"]),
-        "净额 net": format_yuan(row["net_fen"]),
+        "提醒 reminders": savings_files.told(answer, row, "reminders"),
+        "认可 recognised": savings_files.told(answer, row, "recognised"),
+        "复检 refused": savings_files.told(answer, row, "refused"),
+        "不计 excused": savings_files.told(answer, row, "excused"),
+        "撤销 undone": savings_files.told(answer, row, "undone"),
+        "互认率 rate": savings_files.told(answer, row, "rate"),
+        "节约 saved": savings_files.told(answer, row, "saved_fen"),
+        "冲回 reversed": savings_files.told(answer, row, "reversed_fen"),
+        "净额 net": savings_files.told(answer, row, "net_fen"),
     }
 
 

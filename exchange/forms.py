@@ -8,13 +8,13 @@ from fastapi.responses import Response
 from catalog import audit, filled_forms
 from catalog.db import transaction
 from catalog.scope import steady
-from exchange import form_examples, table_files
+from exchange import form_examples
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.examples import answers
 from exchange.form_files import form_table
-from exchange.periods import First, Last, as_of_now, kept_file, months_asked
+from exchange.periods import First, Last, as_of_now, file_of, months_asked
 from exchange.savings import Form
 
 router = APIRouter(tags=["savings"])
@@ -58,5 +58,4 @@ def read_form(
     as_of = as_of_now(catalogue.clock)
     if form == "json":
         return Json({"as_of": as_of, **filled})
-    content = table_files.write(form_table(filled, as_of), form)
-    return kept_file(content, table_files.MEDIA_TYPES[form], f"form-{filled['form']}", months, form)
+    return file_of(form_table(filled, as_of), form, f"form-{filled['form']}", months)

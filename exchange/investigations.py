@@ -14,8 +14,9 @@ from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.examples import answers
+from exchange.periods import month_of
 from exchange.question_examples import INVESTIGATED, INVESTIGATION
-from exchange.savings import NoNul, month_of
+from exchange.savings import NoNul
 
 router = APIRouter(tags=["investigations"])
 

@@ -10,6 +10,8 @@ from fastapi.responses import Response
 from catalog.clock import Clock
 from catalog.errors import InvalidInput
 from catalog.rules import local_day
+from exchange import table_files
+from exchange.table_files import FileForm, Table
 
 First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
 Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
@@ -19,7 +21,7 @@ _MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 def months_asked(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
     """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
     today = local_day(clock())
-    return _month(first, "from", today.replace(month=1)), _month(last, "to", today)
+    return month_of(first, "from", today.replace(month=1)), month_of(last, "to", today)
 
 
 def as_of_now(clock: Clock) -> str:
@@ -34,7 +36,13 @@ def kept_file(content: bytes, media_type: str, name: str, months: tuple[date, da
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _month(given: str | None, field: str, default: date) -> date:
+def file_of(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
+    """Return a table as a file to be kept. Raises InvalidInput where it is too long for that form."""
+    return kept_file(table_files.write(table, form), table_files.MEDIA_TYPES[form], name, months, form)
+
+
+def month_of(given: str | None, field: str, default: date) -> date:
+    """Return the first day of a month written YYYY-MM, or the default. Raises InvalidInput."""
     if not given:
         return default
     found = _MONTH.fullmatch(given)

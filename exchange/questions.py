@@ -13,7 +13,8 @@ from exchange import question_examples, question_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.savings import First, Form, Last, NoNul, file_of, month_of
+from exchange.periods import First, Last, file_of, month_of
+from exchange.savings import Form, NoNul
 
 router = APIRouter(tags=["savings"])
 

@@ -1,34 +1,36 @@
 """The regulator's figures, the entries behind them, and their recount."""
 
-import re
-from datetime import date
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from catalog import audit, item_lists, ledger_entries, recount, savings
-from catalog.clock import Clock
+from catalog import audit, item_lists, ledger_entries, recount
 from catalog.db import transaction
-from catalog.errors import InvalidInput
-from catalog.rules import local_day
 from catalog.scope import steady
-from exchange import examples, savings_examples, savings_files, statements, table_files
+from exchange import examples, savings_examples, savings_files, savings_report, statements
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
-from exchange.table_files import FileForm, Table
+from exchange.periods import First, Last, as_of_now, file_of, kept_file, months_asked
 
 router = APIRouter(tags=["savings"])
-_MONTH: Final = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
 _ENTRIES: Final = "/v1/savings/entries"
-First = Annotated[str | None, Query(alias="from", max_length=10, description="起始月 YYYY-MM")]
-Last = Annotated[str | None, Query(alias="to", max_length=10, description="截止月 YYYY-MM(含)")]
 Form = Annotated[
     Literal["json", "csv", "xlsx"],
     Query(alias="format", description="答复或文件 / as an answer, or as a file"),
+]
+Written = Annotated[
+    savings_report.ReportForm,
+    Query(alias="format", description="答复或文件 / as an answer, or as a file"),
+]
+Publication = Annotated[
+    bool,
+    Query(
+        alias="publication", description="对外公开:不列小的计数 / for publication: small counts are withheld"
+    ),
 ]
 NoNul = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 
@@ -50,32 +52,34 @@ def read_savings(
         int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-    form: Form = "json",
+    published: Publication = False,
+    form: Written = "json",
 ) -> Response:
     """Return sums in fen by asking hospital or its district or tier, item and month; `next` leads on.
 
     A rate is null where nothing was asked; the total is that of all pages. A file has every row, in yuan, and the total
-    ends it.
+    ends it. With `publication` a small count is null, as is what would tell it, and `withheld` says why.
     """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
-    months = _months(catalogue.clock, first, last)
-    with transaction(catalogue.engine) as session:
-        answer = savings.report(
+    months = months_asked(catalogue.clock, first, last)
+    with transaction(steady(catalogue.engine)) as session:
+        report = savings_report.read(
             session,
-            item_lists.every_item(session, catalogue),
+            catalogue,
+            form,
             first=months[0],
             last=months[1],
             group_by=names,
-            offset=offset if form == "json" else 0,
-            limit=limit if form == "json" else None,
+            published=published,
+            offset=offset,
+            limit=limit,
         )
         audit.record(session, caller, "savings.read", group_by=names)
-    as_of = _as_of(catalogue.clock)
-    if form != "json":
-        return file_of(savings_files.report_table(answer, as_of), form, "savings", months)
-    for row in answer["rows"]:
-        row["entries"] = _entries_of(row, answer["from"], answer["to"])
-    return Json({"as_of": as_of, **answer})
+    as_of = as_of_now(catalogue.clock)
+    if form == "json":
+        return Json({"as_of": as_of, **_linked(report.answer)})
+    content = report.written(form, as_of)
+    return kept_file(content, savings_report.MEDIA_TYPES[form], "savings", months, form)
 
 
 @router.get(
@@ -99,7 +103,7 @@ def list_entries(
 
     A file holds the same page, and the header `Link` leads on (RFC 8288).
     """
-    months = _months(catalogue.clock, first, last)
+    months = months_asked(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
         found = ledger_entries.page(
             session,
@@ -111,7 +115,7 @@ def list_entries(
             limit=limit,
         )
         audit.record(session, caller, "savings.list", hospital=hospital, item=item)
-    as_of = _as_of(catalogue.clock)
+    as_of = as_of_now(catalogue.clock)
     if form == "json":
         return Json({"as_of": as_of, **found})
     answer = file_of(savings_files.entries_table(found, *months, as_of), form, "savings-entries", months)
@@ -142,17 +146,18 @@ def explain_entry(
 def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
     """Recount every sum from the events by different SQL, in one snapshot, list what disagrees, and sign that."""
     with transaction(steady(catalogue.engine)) as session:
-        found = {"as_of": _as_of(catalogue.clock), **recount.verify(session)}
+        found = {"as_of": as_of_now(catalogue.clock), **recount.verify(session)}
         digest = statements.digest_of(found)
         audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
 
 
-def file_of(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
-    """Return a table as a file to be kept, named by the months it covers."""
-    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
-    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
-    return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])
+def _linked(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the report with a way from each row to its entries, which publication does not have."""
+    if "publication" in answer:
+        return answer
+    rows = [row | {"entries": _entries_of(row, answer["from"], answer["to"])} for row in answer["rows"]]
+    return answer | {"rows": rows}
 
 
 def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
@@ -161,26 +166,3 @@ def _entries_of(row: dict[str, Any], first: str, last: str) -> str:
     query = {"from": month or first, "to": month or last}
     query |= {name: row[name] for name in ("hospital", "item") if name in row}
     return f"{_ENTRIES}?{urlencode(query)}"
-
-
-def _months(clock: Clock, first: str | None, last: str | None) -> tuple[date, date]:
-    """Return the first and last month asked for: this year's until now where none is. Raises InvalidInput."""
-    today = local_day(clock())
-    return month_of(first, "from", today.replace(month=1)), month_of(last, "to", today)
-
-
-def month_of(given: str | None, field: str, default: date) -> date:
-    """Return the first day of a month written YYYY-MM, or the default. Raises InvalidInput."""
-    if not given:
-        return default
-    found = _MONTH.fullmatch(given)
-    try:
-        if found:
-            return date(int(found[1]), int(found[2]), int(found[3] or 1))
-    except ValueError:
-        pass
-    raise InvalidInput("月份格式为 YYYY-MM", "A month is written YYYY-MM", field=field)
-
-
-def _as_of(clock: Clock) -> str:
-    return clock().isoformat(timespec="seconds")
