@@ -23,7 +23,7 @@ class Limits:
     """How long a check can be decided and a decision undone, and how many candidates are shown.
 
     `quiet` after the last arrival a study without a proper end counts as complete; `complete_within` after it, a
-    study with fewer instances than it declares.
+    study with fewer instances than it declares. `publication_least` is the least count that outsiders are shown.
     """
 
     decide_within: timedelta = timedelta(hours=24)
@@ -32,6 +32,7 @@ class Limits:
     orders_in_a_check: int = 50
     quiet: timedelta = timedelta(minutes=10)
     complete_within: timedelta = timedelta(hours=24)
+    publication_least: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,23 @@ def decide(order: Order, prior: Prior, policy: Policy, now: datetime) -> Verdict
 
 
 def hr_marks(prior: Prior) -> tuple[Evaluation, ...]:
-    """Return the passed evaluations that give the done item its HR marks on the exam day.
+    """Return the passed evaluations that give the done item its HR marks on the exam day."""
+    return marks_on(prior.evaluations, prior.item_code, prior.item_groups, local_day(prior.exam_time))
+
+
+def marks_on(
+    evaluations: Iterable[Evaluation], item_code: str, groups: frozenset[str], day: date
+) -> tuple[Evaluation, ...]:
+    """Return those of a hospital's evaluations that give an item, or the groups it is in, its HR marks on a day.
 
     Per scope an item row beats a group row, and a later failed row ends an earlier pass from its
     own first day (Measures 2022, art. 13 and 14: the mark belongs to hospital, item and evaluation).
     """
-    day = local_day(prior.exam_time)
-    scopes = {evaluation.scope for evaluation in prior.evaluations}
-    found = (_mark_in_scope(prior, scope, day) for scope in sorted(scopes))
+    rows = [
+        e for e in evaluations if e.item_code == item_code or (e.item_code is None and e.item_group in groups)
+    ]
+    scopes = sorted({evaluation.scope for evaluation in rows})
+    found = (_mark_in_scope([e for e in rows if e.scope == scope], day) for scope in scopes)
     return tuple(evaluation for evaluation in found if evaluation is not None)
 
 
@@ -157,8 +166,7 @@ def _counted_day(prior: Prior, policy: Policy) -> date:
     return local_day(prior.exam_time)
 
 
-def _mark_in_scope(prior: Prior, scope: str, day: date) -> Evaluation | None:
-    rows = [e for e in prior.evaluations if e.scope == scope and _concerns(e, prior)]
+def _mark_in_scope(rows: list[Evaluation], day: date) -> Evaluation | None:
     of_item = [e for e in rows if e.item_code is not None]
     of_group = [e for e in rows if e.item_code is None]
     if any(e.valid_from <= day <= e.valid_to for e in of_item):
@@ -174,9 +182,3 @@ def _standing_pass(passes: list[Evaluation], rows: list[Evaluation], day: date) 
         return None
     ended = any(not e.passed and newest.valid_from <= e.valid_from <= day for e in rows)
     return None if ended else newest
-
-
-def _concerns(evaluation: Evaluation, prior: Prior) -> bool:
-    if evaluation.item_code is not None:
-        return evaluation.item_code == prior.item_code
-    return evaluation.item_group in prior.item_groups

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     complete_within_hours: float = Field(default=24.0, ge=0)
     question_thresholds: Thresholds = Thresholds()  # as JSON; what it does not name has its default
     supply_minutes: float = Field(default=15.0, gt=0)  # between two counts of what hospitals bring
+    publication_least_count: int = Field(default=5, ge=3, le=100)  # smaller ones are withheld from outsiders
 
     def s3_access(self) -> S3Access | None:
         """Return the named object store, or None where the embedded one is to be used.

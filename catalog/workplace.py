@@ -139,6 +139,7 @@ def _open_catalogue(settings: Settings, database_url: str, data_dir: Path) -> Ca
         limits=Limits(
             quiet=timedelta(minutes=settings.quiet_minutes),
             complete_within=timedelta(hours=settings.complete_within_hours),
+            publication_least=settings.publication_least_count,
         ),
         thresholds=settings.question_thresholds,
     )

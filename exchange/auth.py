@@ -119,6 +119,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings/repeats/entries"): Rule(_FIGURES, "savings.read", "repeats.list"),
     ("GET", "/v1/savings/reasons"): Rule(_FIGURES, "savings.read", "refusals.read"),
     ("GET", "/v1/savings/supply"): Rule(_FIGURES | _OPERATOR, "savings.read", "supply.read"),
+    ("GET", "/v1/savings/forms"): Rule(_FIGURES, "savings.read", "savings.list"),
+    ("GET", "/v1/savings/forms/{form_name}"): Rule(_FIGURES, "savings.read", "savings.read", (404,)),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
     ("GET", "/v1/savings/questions"): Rule(_FIGURES, "savings.read", "savings.questions"),
     ("POST", "/v1/investigations"): Rule(_REGULATOR, "investigations.write", "investigation.open", (404,)),

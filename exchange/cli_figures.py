@@ -18,18 +18,22 @@ First = Annotated[str, typer.Option("--from", help="起始月 YYYY-MM / first mo
 Last = Annotated[str, typer.Option("--to", help="截止月 YYYY-MM(含) / last month")]
 
 
-def _with_a_form(out: Path | None) -> Path | None:
-    """Refuse a name that asks for no form we write before anything is read. Raises InvalidInput."""
-    if out is not None:
-        table_files.form_of(out)
-    return out
+def written_as(form_of: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
+    """Return what refuses a name that asks for no form we write before anything is read: InvalidInput."""
+
+    def checked(out: Path | None) -> Path | None:
+        if out is not None:
+            form_of(out)
+        return out
+
+    return checked
 
 
 Out = Annotated[
     Path | None,
     typer.Option(
         dir_okay=False,
-        callback=_with_a_form,
+        callback=written_as(table_files.form_of),
         help="写入 .csv 或 .xlsx 文件 / write this file, CSV or XLSX",
     ),
 ]
@@ -42,7 +46,12 @@ def print_json(found: dict[str, Any]) -> None:
 
 def write_table(out: Path, table: table_files.Table) -> None:
     """Write a table to a file, in the form its name asks for."""
-    out.write_bytes(table_files.write(table, table_files.form_of(out)))
+    keep(out, table_files.write(table, table_files.form_of(out)))
+
+
+def keep(out: Path, content: bytes) -> None:
+    """Write a file and say so."""
+    out.write_bytes(content)
     typer.echo(f"已写入 / written: {out}", err=True)
 
 

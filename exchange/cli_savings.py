@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from catalog import item_lists, ledger_entries, questions, recount
-from catalog.as_of import past_moment, report
+from catalog import filled_forms, item_lists, ledger_entries, questions, recount
+from catalog.as_of import past_moment
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
 from catalog.db import transaction
@@ -19,8 +19,19 @@ from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.scope import steady
 from catalog.workplace import keys_dir, open_workplace
-from exchange import cli_repeats, cli_supply, question_files, savings_files, statements
-from exchange.cli_figures import First, Last, Out, months_of, print_json, progress, write_table
+from exchange import cli_repeats, cli_supply, question_files, savings_files, savings_report, statements
+from exchange.cli_figures import (
+    First,
+    Last,
+    Out,
+    keep,
+    months_of,
+    print_json,
+    progress,
+    write_table,
+    written_as,
+)
+from exchange.form_files import form_table
 from exchange.tokens import open_token_key
 
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
@@ -41,10 +52,18 @@ Districts = Annotated[list[str], typer.Option("--district", help="其区县代�
 Tiers = Annotated[list[str], typer.Option("--tier", help="其等级,可多次 / its tier")]
 Items = Annotated[list[str], typer.Option("--item", help="项目代码,可多次 / item code")]
 Categories = Annotated[list[str], typer.Option("--category", help="imaging, laboratory")]
+ReportOut = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        callback=written_as(savings_report.form_of),
+        help="写入 .csv、.xlsx 或 .pdf 文件 / write this file, CSV, XLSX or PDF",
+    ),
+]
 
 
 @savings_app.command("report")
-def savings_report(
+def report_savings(
     first: First = "",
     last: Last = "",
     group_by: Annotated[str, typer.Option(help=",".join(GROUPINGS))] = "hospital,item,month",
@@ -54,36 +73,65 @@ def savings_report(
     item: Items = [],  # noqa: B006
     category: Categories = [],  # noqa: B006
     as_of: AsOf = "",
-    out: Out = None,
+    publication: Annotated[
+        bool, typer.Option("--publication", help="对外公开:不列小的计数 / withhold small counts")
+    ] = False,
+    out: ReportOut = None,
     data_dir: DataDir = HERE,
     json: AsJson = False,
 ) -> None:
     """节约费用与互认率。 Savings and recognition rates.
 
-    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.xlsx
+    例 / example:  huren savings report --from 2026-01 --to 2026-12 --group-by hospital --out savings.pdf
 
     当时的数字 / as it stood:  huren savings report --from 2026-06 --to 2026-06 --group-by day --as-of 2026-07-15
     """
     names = [name for name in group_by.split(",") if name]
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
+    form: savings_report.ReportForm = "json" if out is None else savings_report.form_of(out)
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
         months = months_of(place, first, last)
-        answer = report(
+        report = savings_report.read(
             session,
             place.catalogue,
+            form,
             first=months[0],
             last=months[1],
             group_by=names,
             filters=_filters(hospital, district, tier, item, category),
             as_of=past_moment(as_of, place.catalogue.clock()),
+            published=publication,
         )
+    answer = report.answer
     if out is not None:
-        write_table(out, savings_files.report_table(answer))
+        keep(out, report.written(form))
     if json:
         print_json(answer)
     elif out is None:
-        show([_printed(row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
+        show([_printed(answer, row, names) for row in [*answer["rows"], answer["total"]]], as_json=False)
         for line in savings_files.footer(answer):
             typer.echo(": ".join(line))
+
+
+@savings_app.command("form")
+def savings_form(
+    name: Annotated[str, typer.Argument(help="institution | national")],
+    first: First = "",
+    last: Last = "",
+    out: Out = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """监管报表:institution 按机构,national 全国月报;不写文件则以 JSON 印出。 A regulators' form, as JSON or as a file.
+
+    例 / example:  huren savings form institution --from 2026-01 --to 2026-06 --out institutions.xlsx
+    """
+    with open_workplace(data_dir) as place, transaction(steady(place.catalogue.engine)) as session:
+        months = months_of(place, first, last)
+        filled = filled_forms.fill(session, place.catalogue, name, first=months[0], last=months[1])
+        as_of = place.catalogue.clock().isoformat(timespec="seconds")
+    if out is None:
+        print_json({"as_of": as_of, **filled})
+    else:
+        write_table(out, form_table(filled, as_of))
 
 
 @savings_app.command("entries")
@@ -269,19 +317,18 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _printed(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    rate = row["rate"]
+def _printed(answer: dict[str, Any], row: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return {
         **{name: row.get(f"{name}_name") or row.get(name, "合计 / total") for name in names},
-        "提醒 reminders": row["reminders"],
-        "认可 recognised": row["recognised"],
-        "复检 refused": row["refused"],
-        "不计 excused": row["excused"],
-        "撤销 undone": row["undone"],
-        "互认率 rate": "—" if rate is None else f"{rate:.1%}",
-        "节约 saved": format_yuan(row["saved_fen"]),
-        "冲回 reversed": format_yuan(row["reversed_fen"]),
-        "净额 net": format_yuan(row["net_fen"]),
+        "提醒 reminders": savings_files.told(answer, row, "reminders"),
+        "认可 recognised": savings_files.told(answer, row, "recognised"),
+        "复检 refused": savings_files.told(answer, row, "refused"),
+        "不计 excused": savings_files.told(answer, row, "excused"),
+        "撤销 undone": savings_files.told(answer, row, "undone"),
+        "互认率 rate": savings_files.told(answer, row, "rate"),
+        "节约 saved": savings_files.told(answer, row, "saved_fen"),
+        "冲回 reversed": savings_files.told(answer, row, "reversed_fen"),
+        "净额 net": savings_files.told(answer, row, "net_fen"),
     }
 
 

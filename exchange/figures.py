@@ -47,8 +47,13 @@ def now(clock: Clock) -> str:
     return clock().isoformat(timespec="seconds")
 
 
-def as_file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
-    """Return a table as a file to be kept, named by the months it covers."""
-    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{form}"
+def kept_file(content: bytes, media_type: str, name: str, months: tuple[date, date], suffix: str) -> Response:
+    """Return a file to be kept by who asked and by nobody on the way, named by the months it covers."""
+    named = f"{name}_{months[0]:%Y-%m}_{months[1]:%Y-%m}.{suffix}"
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{named}"'}
-    return Response(table_files.write(table, form), headers=headers, media_type=table_files.MEDIA_TYPES[form])
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def as_file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
+    """Return a table as a file to be kept. Raises InvalidInput where it is too long for that form."""
+    return kept_file(table_files.write(table, form), table_files.MEDIA_TYPES[form], name, months, form)

@@ -10,17 +10,17 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from catalog import audit, item_lists, ledger_entries, recount
-from catalog.as_of import past_moment, report
+from catalog.as_of import past_moment
 from catalog.db import transaction
 from catalog.event_figures import GROUPINGS
 from catalog.figure_filters import Filters
 from catalog.scope import steady
-from exchange import examples, savings_examples, savings_files, statements
+from exchange import examples, savings_examples, savings_files, savings_report, statements
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
-from exchange.figures import First, Form, Last, NoNul, as_file, months_of, now
+from exchange.figures import First, Form, Last, NoNul, as_file, kept_file, months_of, now
 
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/entries"
@@ -46,6 +46,16 @@ def _filters(
 
 
 FiltersOf = Annotated[Filters, Depends(_filters)]
+Written = Annotated[
+    savings_report.ReportForm,
+    Query(alias="format", description="答复或文件 / as an answer, or as a file"),
+]
+Publication = Annotated[
+    bool,
+    Query(
+        alias="publication", description="对外公开:不列小的计数 / for publication: small counts are withheld"
+    ),
+]
 
 
 @router.get(
@@ -65,37 +75,39 @@ def read_savings(
         int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-    form: Form = "json",
+    published: Publication = False,
+    form: Written = "json",
 ) -> Response:
     """Return sums in fen by asking hospital or its district or tier, item and month; `next` leads on.
 
     `as_of` gives them as they stood then, and `months` how often each month was opened again since its end. A rate is
     null where nothing was asked, and reminders are null by issuing hospital: a reminder has none. The total is that of
-    all pages. A file has every row, in yuan; the total and the revisions of the months end it.
+    all pages. A file has every row, in yuan; the total and the revisions of the months end it. With `publication` a
+    small count is null, as is what would tell it, and `withheld` says why; it is of the present and of everybody.
     """
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     months = months_of(catalogue.clock, first, last)
     moment = past_moment(as_of, catalogue.clock())
-    with transaction(catalogue.engine) as session:
-        answer = report(
+    with transaction(steady(catalogue.engine)) as session:
+        report = savings_report.read(
             session,
             catalogue,
+            form,
             first=months[0],
             last=months[1],
             group_by=names,
             filters=filters,
             as_of=moment,
-            offset=offset if form == "json" else 0,
-            limit=limit if form == "json" else None,
+            published=published,
+            offset=offset,
+            limit=limit,
         )
         audit.record(session, caller, "savings.read", group_by=names)
     if form != "json":
-        return as_file(savings_files.report_table(answer), form, "savings", months)
+        return kept_file(report.written(form), savings_report.MEDIA_TYPES[form], "savings", months, form)
     narrowed = {name: value for name, value in asdict(filters).items() if value}
-    narrowed |= {"as_of": answer["as_of"]} if moment else {}
-    for row in answer["rows"]:
-        row["entries"] = _entries_of(row, answer["from"], answer["to"], narrowed)
-    return Json(answer)
+    narrowed |= {"as_of": report.answer["as_of"]} if moment else {}
+    return Json(_linked(report.answer, narrowed))
 
 
 @router.get(
@@ -174,6 +186,16 @@ def verify(caller: CallerOf, catalogue: CatalogueOf, key: TokenKeyOf) -> Json:
         digest = statements.digest_of(found)
         audit.record(session, caller, "savings.verify", agrees=found["agrees"], sha256=digest)
     return Json({**found, "signed": statements.sign(key, caller, found, catalogue.clock())})
+
+
+def _linked(answer: dict[str, Any], narrowed: dict[str, Any]) -> dict[str, Any]:
+    """Return the report with a way from each row to its entries, which publication does not have."""
+    if "publication" in answer:
+        return answer
+    rows = [
+        row | {"entries": _entries_of(row, answer["from"], answer["to"], narrowed)} for row in answer["rows"]
+    ]
+    return answer | {"rows": rows}
 
 
 def _entries_of(row: dict[str, Any], first: str, last: str, narrowed: dict[str, Any]) -> str:

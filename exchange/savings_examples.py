@@ -1,6 +1,8 @@
 """Examples of the answers about savings and the entries behind them, as JSON and as files, for the OpenAPI document."""
 
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
 from exchange.examples import SAVINGS, Answers, answers
@@ -9,7 +11,7 @@ from exchange.supply_files import supply_table
 from exchange.table_files import MEDIA_TYPES, Table, csv_of
 
 _CHECK_ID: Final = "1181ee8b-118f-4c3d-9799-0dac41e8ccd1"
-_DECIDED: Final = "2026-06-30T04:00:00+00:00"
+DECIDED: Final = "2026-06-30T04:00:00+00:00"
 _EXAMINED: Final = "2026-06-23T04:00:00+00:00"
 _ISSUER: Final = {"code": "A", "name": "A医院"}
 _ENTRY: Final[dict[str, Any]] = {
@@ -19,14 +21,14 @@ _ENTRY: Final[dict[str, Any]] = {
     "hospital": "B",
     "item": "CT07",
     "business_date": "2026-06-30",
-    "posted_at": _DECIDED,
+    "posted_at": DECIDED,
     "cause": "decision",
     "decision_id": "1",
     "own_hospital": False,
     "emergency": False,
     "beyond_duty": False,
 }
-ENTRIES: Final[dict[str, Any]] = {"as_of": _DECIDED, "entries": [_ENTRY], "next": None}
+ENTRIES: Final[dict[str, Any]] = {"as_of": DECIDED, "entries": [_ENTRY], "next": None}
 CHAIN: Final[dict[str, Any]] = {
     "entry": _ENTRY,
     "entries": [_ENTRY],
@@ -37,7 +39,7 @@ CHAIN: Final[dict[str, Any]] = {
         "order_id": "MZ20260001",
         "hospital": {"code": "B", "name": "B医院"},
         "item": "CT07",
-        "decided_at": _DECIDED,
+        "decided_at": DECIDED,
         "business_date": "2026-06-30",
         "price_fen": 19800,
         "result_id": "7",
@@ -46,7 +48,7 @@ CHAIN: Final[dict[str, Any]] = {
     "contradicted_by": None,
     "check": {
         "check_id": _CHECK_ID,
-        "asked_at": _DECIDED,
+        "asked_at": DECIDED,
         "department": "呼吸内科",
         "urgency": "routine",
         "answer": "complete",
@@ -105,7 +107,7 @@ CHAIN: Final[dict[str, Any]] = {
         "valid_to": None,
         "source": "proposal-1.csv",
     },
-    "audit": [{"audit_id": "1", "action": "check", "role": "doctor", "recorded_at": _DECIDED}],
+    "audit": [{"audit_id": "1", "action": "check", "role": "doctor", "recorded_at": DECIDED}],
 }
 _SUPPLIED: Final[dict[str, Any]] = {
     "studies": 1,
@@ -131,7 +133,7 @@ _SUPPLIED: Final[dict[str, Any]] = {
     "viewing_median_minutes": 2,
 }
 SUPPLY: Final[dict[str, Any]] = {
-    "as_of": _DECIDED,
+    "as_of": DECIDED,
     "running": True,
     "from": "2026-01",
     "to": "2026-06",
@@ -141,22 +143,22 @@ SUPPLY: Final[dict[str, Any]] = {
     "next": None,
     "total": _SUPPLIED,
     "months": [
-        {"month": "2026-06", "as_of": _DECIDED, "changed": False, "running": True, "seconds": 1.5},
+        {"month": "2026-06", "as_of": DECIDED, "changed": False, "running": True, "seconds": 1.5},
     ],
 }
 
 
-def with_files(shown: Answers, table: Table) -> Answers:
-    """Return the OpenAPI of an answer that can be had as a file too."""
-    files = {"text/csv": csv_of(table).decode(), MEDIA_TYPES["xlsx"]: "PK…"}
+def with_files(shown: Answers, table: Table, more: Mapping[str, str] = MappingProxyType({})) -> Answers:
+    """Return the OpenAPI of an answer that can be had as a file too, `more` being binary ones."""
+    files = {"text/csv": csv_of(table).decode(), MEDIA_TYPES["xlsx"]: "PK…", **more}
     for media_type, example in files.items():
         schema = {"type": "string"} if media_type == "text/csv" else {"type": "string", "format": "binary"}
         shown[200]["content"][media_type] = {"schema": schema, "example": example}
     return shown
 
 
-REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS))
+REPORT_ANSWERS: Final = with_files(answers(SAVINGS), report_table(SAVINGS), {"application/pdf": "%PDF-1.3…"})
 ENTRIES_ANSWERS: Final = with_files(
-    answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), _DECIDED)
+    answers(ENTRIES), entries_table(ENTRIES, date(2026, 6, 1), date(2026, 6, 30), DECIDED)
 )
 SUPPLY_ANSWERS: Final = with_files(answers(SUPPLY), supply_table(SUPPLY))

@@ -5,6 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
+from catalog.suppression import Mark
 from exchange.table_files import Cell, Column, Table
 
 YUAN: Final = "#,##0.00"
@@ -104,10 +105,10 @@ def report_table(answer: Mapping[str, Any]) -> Table:
     total = ["合计 total", *[None] * (len(groups) - 1)]
     return Table(
         title="节约费用 savings",
-        facts=facts(answer["from"], answer["to"], answer["as_of"]),
+        facts=[*facts(answer["from"], answer["to"], answer["as_of"]), *_withheld(answer)],
         columns=[*groups, *_COUNTERS.values(), _RATE, *_MONEY.values()],
-        rows=[[*labels(row, names), *_figures(row)] for row in answer["rows"]],
-        total=[*total, *_figures(answer["total"])],
+        rows=[[*labels(row, names), *_figures(answer, row)] for row in answer["rows"]],
+        total=[*total, *_figures(answer, answer["total"])],
         footer=footer(answer),
     )
 
@@ -151,8 +152,39 @@ def labels(row: Mapping[str, Any], names: list[str]) -> list[Cell]:
     return found or ["全部 all"]
 
 
-def _figures(row: Mapping[str, Any]) -> list[Cell]:
-    return [cell(name, row[name]) for name in (*_COUNTERS, "rate", *_MONEY)]
+def shown(answer: Mapping[str, Any], row: Mapping[str, Any], name: str) -> Cell:
+    """Return a figure of a row as a cell: money in yuan, what is withheld from publication by its mark."""
+    mark = row.get("withheld", {}).get(name)
+    if mark is None:
+        return cell(name, row[name])
+    return f"<{answer['publication']['least_count']}" if mark == Mark.SMALL else "*"
+
+
+def told(answer: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
+    """Return a figure of a row as a person reads it: what is undefined is a dash."""
+    found = shown(answer, row, name)
+    if found is None or isinstance(found, str):
+        return found or "—"
+    if name == "rate":
+        return f"{found:.2%}"
+    return f"{found:,.2f}" if isinstance(found, Decimal) else f"{found:,}"
+
+
+def _figures(answer: Mapping[str, Any], row: Mapping[str, Any]) -> list[Cell]:
+    return [shown(answer, row, name) for name in (*_COUNTERS, "rate", *_MONEY)]
+
+
+def _withheld(answer: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    """Return what the marks of a publication mean."""
+    if "publication" not in answer:
+        return []
+    least = answer["publication"]["least_count"]
+    return [
+        (
+            "公开版 for publication",
+            f"<{least}:1 至 {least - 1};*:为防推算而不列 / withheld, or <{least} could be computed",
+        )
+    ]
 
 
 def cell(name: str, value: Cell) -> Cell:

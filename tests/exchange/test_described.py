@@ -19,7 +19,14 @@ from fhir.resources.R4B.patient import Patient
 
 from catalog import supply_refresh
 from catalog.identity import normalise_document
-from exchange import examples, fhir_examples, fhir_search_examples, repeat_examples, savings_examples
+from exchange import (
+    examples,
+    fhir_examples,
+    fhir_search_examples,
+    form_examples,
+    repeat_examples,
+    savings_examples,
+)
 from exchange.auth import ACCESS, PUBLIC
 from exchange.cli_api import openapi
 from exchange.outcomes import FHIR_JSON
@@ -185,6 +192,8 @@ def answered(service: Service) -> Iterator[tuple[Any, Any]]:
         ("regulator", "GET", "/v1/savings/repeats/entries", repeat_examples.ENTRIES),
         ("regulator", "GET", "/v1/savings/reasons", repeat_examples.REASONS),
         ("regulator", "POST", "/v1/savings/verify", examples.RECOUNT),
+        ("regulator", "GET", "/v1/savings/forms", form_examples.FORMS),
+        ("regulator", "GET", "/v1/savings/forms/institution", form_examples.FILLED),
         ("curator", "GET", "/v1/reasons", examples.REASONS),
         ("curator", "GET", "/v1/admin/studies", examples.STUDIES),
         ("curator", "GET", "/v1/admin/unmapped", examples.UNMAPPED),

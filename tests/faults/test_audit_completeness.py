@@ -179,6 +179,8 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/v1/savings/repeats/entries"): Case("regulator"),
     ("GET", "/v1/savings/reasons"): Case("regulator"),
     ("GET", "/v1/savings/supply"): Case("regulator"),
+    ("GET", "/v1/savings/forms"): Case("regulator"),
+    ("GET", "/v1/savings/forms/{form_name}"): Case("regulator", "/v1/savings/forms/institution"),
     ("POST", "/v1/savings/verify"): Case("regulator"),
     ("GET", "/v1/savings/questions"): Case("regulator"),
     ("GET", "/v1/investigations"): Case("regulator"),
