@@ -2,7 +2,7 @@
 
 import re
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar, cast
 
@@ -19,6 +19,7 @@ from catalog.steps import Steps
 
 T = TypeVar("T")
 Straight = psycopg.Connection[Any]
+_AT_END = "at_end"
 
 
 def open_engine(database_url: str, *, pool_size: int = 20, statement_timeout_ms: int = 30_000) -> Engine:
@@ -63,6 +64,13 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """
     with faults_told(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+        for work in session.info.pop(_AT_END, {}).values():
+            work(session)
+
+
+def at_end(session: Session, name: str, work: Callable[[Session], None]) -> None:
+    """Have work done at the end of the session's transaction, once for each name: what others wait for is locked last."""
+    session.info.setdefault(_AT_END, {}).setdefault(name, work)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ _POST: Final = """
               amount_fen bigint, cause text, cause_id bigint, business_date date)
     order by number
 """
-# Rows that several may write at once are taken in one order, so that none waits for another.
+_SUMS: Final = "sums"
 _KEYS: Final = "hospital_id, item_code, month, own_hospital, emergency"
 _ADD: Final = f"""
     insert into monthly ({_KEYS}, {", ".join(COUNTERS)})
@@ -118,9 +118,8 @@ def settle(
 ) -> dict[int, int]:
     """Bring a person's ledger in line with his decisions and examinations, by new entries only.
 
-    Those merged with him (`people`, where they are known) count as him. `counted` goes to the months with the money, at
-    the end: those who decide on the same item at once wait for one another's commit, and for no more. Returns what
-    stands of each recognition, in fen. The caller holds the person's lock (`people.lock`).
+    Those merged with him (`people`, where they are known) count as him. `counted` goes to the months with the money.
+    Returns what stands of each recognition, in fen. The caller holds the person's lock (`people.lock`).
     """
     session.flush()
     people = people or groups.members(session, {person_id})
@@ -133,12 +132,25 @@ def settle(
 
 
 def add_to_months(session: Session, *several: Sums) -> None:
-    """Add to the sums of months, in the transaction of what is counted."""
-    together: dict[Account, Counter[str]] = {}
+    """Add to the sums of months, at the end of the transaction of what is counted.
+
+    There all of them are added in one order: who waits for a sum that another adds to waits for his commit and no
+    more, and no two wait for each other. In a savepoint, which may be undone alone, they are added at once.
+    """
+    is_undone_alone = session.in_nested_transaction()
+    together: dict[Account, Counter[str]] = {} if is_undone_alone else session.info.setdefault(_SUMS, {})
     for account, counters in chain.from_iterable(sums.items() for sums in several):
         together.setdefault(account, Counter()).update(counters)
-    if together:
-        rows = [asdict(account) | counters for account, counters in together.items()]
+    if is_undone_alone:
+        _write_sums(session, together)
+    elif together:
+        db.at_end(session, _SUMS, lambda session: _write_sums(session, session.info.pop(_SUMS)))
+
+
+@books
+def _write_sums(session: Session, sums: Sums) -> None:
+    if sums:
+        rows = [{**asdict(account), **counters} for account, counters in sums.items()]
         db.rows(session, _ADD, {"sums": orjson.dumps(rows).decode()})
 
 

@@ -22,7 +22,7 @@ def settle(
 ) -> dict[int, int]:
     """Bring everything kept of a person's examinations and decisions in line with them; returns as `ledger.settle`.
 
-    Money comes last, as the sums of months are others' too. The caller holds the person's lock (`people.lock`).
+    The caller holds the person's lock (`people.lock`).
     """
     repeats.settle(session, catalogue, person_id)
     return ledger.settle(session, catalogue, person_id, people=people, counted=counted)

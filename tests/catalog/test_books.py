@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
-from catalog import recount, savings, withdrawals
+from catalog import ledger, recount, registry, savings, withdrawals
 from catalog.db import transaction
 from catalog.errors import HurenError
 from tests.city import City
@@ -130,3 +131,22 @@ def test_the_report_equals_the_recount_for_random_sequences_of_events(
     assert found["agrees"], found
     assert report["total"]["net_fen"] == found["net_fen"]
     assert report["total"]["net_fen"] == sum(row["net_fen"] for row in report["rows"])
+
+
+def test_two_that_count_on_the_same_sums_in_another_order_do_not_stand_in_each_others_way(city: City) -> None:
+    city.hospital("B", tier=2)
+    with transaction(city.catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, "B")
+    day = date(2026, 6, 30)
+    ours, theirs = (
+        ledger.Account.of(hospital.id, item, day, own_hospital=False, emergency=False)
+        for item in ("CT07", "CT09")
+    )
+    with transaction(city.catalogue.engine) as one, transaction(city.catalogue.engine) as other:
+        ledger.add_to_months(one, {ours: {"cited": 1}})
+        ledger.add_to_months(other, {theirs: {"cited": 1}})
+        ledger.add_to_months(one, {theirs: {"cited": 2}}, {ours: {"cited": 4}})
+        ledger.add_to_months(other, {ours: {"cited": 8}})
+    with transaction(city.catalogue.engine) as session:
+        kept = dict(session.execute(text("select item_code, cited from monthly")).tuples().all())
+    assert kept == {"CT07": 13, "CT09": 3}
