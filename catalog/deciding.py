@@ -38,7 +38,9 @@ _CLAIMED: Final = """
 """
 _ORDER: Final = """
     select person_id, own_hospital, reminder, standing_decision_id,
-           exists (select from person where id = any(%(people)s) and opted_out)
+           exists (select from person where id = any(%(people)s) and opted_out),
+           exists (select from result where person_id = any(%(people)s) and hospital_id = %(hospital_id)s
+                   and exam_time > (select asked_at from order_check where id = first_check_id))
     from ordered_item where hospital_id = %(hospital_id)s and order_number = %(order_number)s
     for update of ordered_item
 """
@@ -108,13 +110,18 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order, locked, as it stands; `opted_out`: whoever it is for no longer shares his results."""
+    """An order, locked, as it stands.
+
+    `opted_out`: whoever it is for no longer shares his results; `examined`: he has been examined here since it was first
+    asked about.
+    """
 
     person_id: int
     own_hospital: bool
     reminder: bool
     standing_decision_id: int | None
     opted_out: bool
+    examined: bool
 
 
 def claim(

@@ -236,9 +236,9 @@ _ACTIONS: Final = {"recognise": _recognise, "override": _override, "undo": _undo
 def _finish(on: _Deciding, event: Decision, key: str) -> dict[str, Any]:
     deciding.record(on.session, event)
     _tell_quality(on, event)
-    stands = settling.settle(
-        on.session, on.catalogue, event.person_id, people=on.people, counted=_counted(on, event)
-    )
+    # An order lies behind no examination before it, so without one since no repeat changes.
+    settle = settling.settle if on.order.examined else ledger.settle
+    stands = settle(on.session, on.catalogue, event.person_id, people=on.people, counted=_counted(on, event))
     answer = _describe(event, stands.get(event.undoes_id or event.id, 0))
     deciding.keep_answer(on.session, on.caller, event, key, answer, **_money(event))
     return answer

@@ -91,6 +91,15 @@ def test_what_was_decided_says_what_the_repeat_is_until_it_is_undone(
     assert kinds(city) == [kind]
 
 
+def test_what_is_decided_after_the_examination_on_asking_again_says_what_the_repeat_is(pair: Any) -> None:
+    city, doctor = pair
+    city.check(doctor, [CT07])
+    done(city)
+    city.now += timedelta(hours=1)
+    city.decide(doctor, city.check(doctor, [CT07]), "o", "override", reason_code="1", **OVERRIDE)
+    assert kinds(city) == ["refused"]
+
+
 def test_a_prior_that_came_after_the_examination_was_not_visible_in_time(city: City) -> None:
     city.hospital("A")
     city.hospital("B")
