@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from catalog import item_lists, refusals, repeat_figures
+from catalog import item_lists, refusals, repeat_figures, settling
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.db import transaction
 from catalog.pricing import format_yuan
 from catalog.repetition import KINDS
 from catalog.workplace import open_workplace
 from exchange import repeat_files
-from exchange.cli_figures import First, Last, Out, months_of, print_json, write_table
+from exchange.cli_figures import First, Last, Out, months_of, print_json, progress, write_table
 
 OfHospital = Annotated[str, typer.Option(help="机构代码 / hospital")]
 OfItem = Annotated[str, typer.Option(help="项目代码 / item code")]
@@ -73,6 +73,18 @@ def savings_repeats(
         show(rows, as_json=False)
     if each and not json and answer["next"] is not None:
         typer.echo(f"下一页 / next page:  --after {answer['next']}")
+
+
+def savings_settle(data_dir: DataDir = HERE) -> None:
+    """逐人重新结算重复检查与台账:升级之后,或质控、共享重新认定之后运行;已结清者不变。
+
+    Settle everybody's repeats and money anew: after an upgrade, or once quality or sharing was ruled anew.
+
+    例 / example:  huren savings settle
+    """
+    with open_workplace(data_dir) as place, progress("结算 / settling") as told:
+        settled = settling.settle_everybody(place.catalogue, on_progress=told)
+    typer.echo(f"已结算人数 / people settled: {settled:,}")
 
 
 def savings_reasons(

@@ -37,6 +37,7 @@ from exchange.tokens import open_token_key
 savings_app = typer.Typer(no_args_is_help=True, help="节约费用与重新核算 / savings and their recount")
 savings_app.command("repeats")(cli_repeats.savings_repeats)
 savings_app.command("reasons")(cli_repeats.savings_reasons)
+savings_app.command("settle")(cli_repeats.savings_settle)
 savings_app.command("supply")(cli_supply.savings_supply)
 savings_app.command("supply-refresh")(cli_supply.savings_supply_refresh)
 

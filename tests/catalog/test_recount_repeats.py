@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from catalog import erasures
+from catalog import erasures, settling
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.tables_repeats import Repeat
@@ -134,3 +134,19 @@ def test_an_erasure_of_either_examination_changes_no_figure(told: City, study: s
     assert standing(told) == before
     answer = found(told)
     assert answer["agrees"], answer
+
+
+def test_books_from_before_repeats_were_kept_are_settled_once_and_agree(told: City) -> None:
+    with transaction(told.catalogue.engine) as session:
+        before = session.execute(select(*_SAID).order_by(Repeat.result_id)).all()
+    tamper(told, "delete from repeat")
+    assert not found(told)["agrees"]
+    heard: list[tuple[str, int, int]] = []
+    assert settling.settle_everybody(told.catalogue, on_progress=lambda *each: heard.append(each)) == 4
+    assert heard[-1][1] == heard[-1][2] > 0
+    with transaction(told.catalogue.engine) as session:
+        assert session.execute(select(*_SAID).order_by(Repeat.result_id)).all() == before
+    assert found(told)["agrees"]
+
+
+_SAID = (Repeat.result_id, Repeat.kind, Repeat.prior_result_id, Repeat.price_fen, Repeat.decision_id)
