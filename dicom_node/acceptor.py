@@ -172,7 +172,7 @@ class Acceptor:
         self._live: dict[Association, threading.Thread] = {}
         self._from: Counter[str] = Counter()  # address → how many of the live ones
         self._lock = threading.Lock()
-        self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare_fd = _spare_descriptor()
         now = self._tick_began = time.monotonic()
         self._accepted = 0  # since the tick began
         self._was_rush = False  # in the tick before
@@ -190,7 +190,7 @@ class Acceptor:
         self._listener.close()
         self._drain()
         self._write_counters()
-        os.close(self._spare_fd)
+        self._close_spare()
 
     def _is_least_busy(self) -> bool:
         """Leave a connection for a moment to the workers that have fewer; `False` once they had their chance."""
@@ -270,12 +270,16 @@ class Acceptor:
         # The connection at the head of the queue would wake us for ever: the spare descriptor lets us close it.
         _LOG.error("no connection can be accepted: %s", error.strerror)
         self._node.counters.add("associations", "refused:no_descriptors")
-        os.close(self._spare_fd)
+        self._close_spare()
         try:
             self._listener.accept()[0].close()
         except OSError:
             time.sleep(_TICK_SECONDS)
-        self._spare_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare_fd = _spare_descriptor()  # none where an association was quicker: the next time, perhaps
+
+    def _close_spare(self) -> None:
+        if self._spare_fd is not None:
+            os.close(self._spare_fd)
 
     def _keep_house(self) -> None:
         if self._metrics is None:
@@ -323,3 +327,10 @@ def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _spare_descriptor() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

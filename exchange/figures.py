@@ -2,9 +2,9 @@
 
 import re
 from datetime import date
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import Query
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from catalog.clock import Clock
@@ -20,6 +20,11 @@ Form = Annotated[
     Literal["json", "csv", "xlsx"],
     Query(alias="format", description="答复或文件 / as an answer, or as a file"),
 ]
+_NEXT: Final = "上一页的 next / `next` of the page before"
+Offset = Annotated[int, Query(ge=0, lt=2**31, description=_NEXT)]
+After = Annotated[int, Query(ge=0, lt=2**63, description=_NEXT)]
+Rows = Annotated[int, Query(ge=1, le=10_000)]
+Entries = Annotated[int, Query(ge=1, le=1000)]
 NoNul: Final = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
 
 
@@ -57,3 +62,21 @@ def kept_file(content: bytes, media_type: str, name: str, months: tuple[date, da
 def as_file(table: Table, form: FileForm, name: str, months: tuple[date, date]) -> Response:
     """Return a table as a file to be kept. Raises InvalidInput where it is too long for that form."""
     return kept_file(table_files.write(table, form), table_files.MEDIA_TYPES[form], name, months, form)
+
+
+def names_in(group_by: str) -> list[str]:
+    """Return the groupings that a query names."""
+    return [name.strip() for name in group_by.split(",") if name.strip()]
+
+
+def page_of(form: str, offset: int, limit: int) -> dict[str, Any]:
+    """Return which rows an answer has: a page of them; a file has all."""
+    return {"offset": offset, "limit": limit} if form == "json" else {"offset": 0, "limit": None}
+
+
+def leading_on(answer: Response, request: Request, next_after: int | None) -> Response:
+    """Return a file that holds a page, with the header `Link` to the next where there is one (RFC 8288)."""
+    if next_after is not None:
+        following = request.url.include_query_params(after=next_after).query
+        answer.headers["Link"] = f'<{request.url.path}?{following}>; rel="next"'
+    return answer

@@ -13,7 +13,7 @@ from exchange import question_examples, question_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.figures import First, Form, Last, NoNul, as_file, month_of, now
+from exchange.figures import Entries, First, Form, Last, NoNul, Offset, as_file, month_of, now, page_of
 
 router = APIRouter(tags=["savings"])
 
@@ -29,10 +29,8 @@ def list_questions(
     first: First = None,
     last: Last = None,
     hospital: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
-    offset: Annotated[
-        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Offset = 0,
+    limit: Entries = 100,
     form: Form = "json",
 ) -> Response:
     """Return questions by month, hospital, kind and item: what was seen, what was expected and why; never a verdict.
@@ -49,8 +47,7 @@ def list_questions(
             first=months[0],
             last=months[1],
             hospital=hospital,
-            offset=offset if form == "json" else 0,
-            limit=limit if form == "json" else None,
+            **page_of(form, offset, limit),
         )
         audit.record(session, caller, "savings.questions", hospital=hospital)
     as_of = now(catalogue.clock)

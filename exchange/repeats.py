@@ -12,7 +12,22 @@ from exchange import repeat_examples, repeat_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.figures import First, Form, Last, NoNul, as_file, months_of, now
+from exchange.figures import (
+    After,
+    Entries,
+    First,
+    Form,
+    Last,
+    NoNul,
+    Offset,
+    Rows,
+    as_file,
+    leading_on,
+    months_of,
+    names_in,
+    now,
+    page_of,
+)
 
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/repeats/entries"
@@ -33,17 +48,15 @@ def read_repeats(
     group_by: Annotated[
         str, Query(max_length=64, description="hospital, district, tier, item, month")
     ] = "hospital,item,month",
-    offset: Annotated[
-        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    offset: Offset = 0,
+    limit: Rows = 1_000,
     form: Form = "json",
 ) -> Response:
     """Return examinations done although another was recognisable, by how that came, and what they cost in fen.
 
     Grouped by who did them; the month is that of the examination. A file has every row, in yuan.
     """
-    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
         answer = repeat_figures.report(
@@ -52,8 +65,7 @@ def read_repeats(
             first=months[0],
             last=months[1],
             group_by=names,
-            offset=offset if form == "json" else 0,
-            limit=limit if form == "json" else None,
+            **page_of(form, offset, limit),
         )
         audit.record(session, caller, "repeats.read", group_by=names)
     told_at = now(catalogue.clock)
@@ -77,8 +89,8 @@ def list_repeats(
     item: OfItem = None,
     kind: Kind | None = None,
     superseded: Annotated[bool, Query(description="含不再成立者 / also those that did not hold")] = False,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: After = 0,
+    limit: Entries = 100,
     form: Form = "json",
 ) -> Response:
     """Return single repeats by number, oldest first, without names; `next` leads on.
@@ -103,10 +115,7 @@ def list_repeats(
     if form == "json":
         return Json({"as_of": told_at, **found})
     answer = as_file(repeat_files.entries_table(found, *months, told_at), form, "repeats-entries", months)
-    if found["next"] is not None:
-        following = request.url.include_query_params(after=found["next"]).query
-        answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
-    return answer
+    return leading_on(answer, request, found["next"])
 
 
 @router.get(

@@ -20,7 +20,22 @@ from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
-from exchange.figures import First, Form, Last, NoNul, as_file, kept_file, months_of, now
+from exchange.figures import (
+    After,
+    Entries,
+    First,
+    Form,
+    Last,
+    NoNul,
+    Offset,
+    Rows,
+    as_file,
+    kept_file,
+    leading_on,
+    months_of,
+    names_in,
+    now,
+)
 
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/entries"
@@ -71,10 +86,8 @@ def read_savings(
     last: Last = None,
     as_of: AsOf = None,
     group_by: Annotated[str, Query(max_length=128, description=", ".join(GROUPINGS))] = "hospital,item,month",
-    offset: Annotated[
-        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    offset: Offset = 0,
+    limit: Rows = 1_000,
     published: Publication = False,
     form: Written = "json",
 ) -> Response:
@@ -85,7 +98,7 @@ def read_savings(
     all pages. A file has every row, in yuan; the total and the revisions of the months end it. With `publication` a
     small count is null, as is what would tell it, and `withheld` says why; it is of the present and of everybody.
     """
-    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
     moment = past_moment(as_of, catalogue.clock())
     with transaction(steady(catalogue.engine)) as session:
@@ -126,8 +139,8 @@ def list_entries(
     issuing_hospital: Annotated[str | None, Query(max_length=32, pattern=NoNul)] = None,
     day: Annotated[date | None, Query(description="业务日 / business date")] = None,
     as_of: AsOf = None,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="上一页的 next / `next` of the page before")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: After = 0,
+    limit: Entries = 100,
     form: Form = "json",
 ) -> Response:
     """Return entries of the ledger by business date, oldest first, without names; `next` leads on.
@@ -155,10 +168,7 @@ def list_entries(
     if form == "json":
         return Json({"as_of": told_at, **found})
     answer = as_file(savings_files.entries_table(found, *months, told_at), form, "savings-entries", months)
-    if found["next"] is not None:
-        following = request.url.include_query_params(after=found["next"]).query
-        answer.headers["Link"] = f'<{_ENTRIES}?{following}>; rel="next"'
-    return answer
+    return leading_on(answer, request, found["next"])
 
 
 @router.get(

@@ -12,7 +12,7 @@ from exchange import savings_examples, supply_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.figures import First, Form, Last, as_file, months_of
+from exchange.figures import First, Form, Last, Offset, Rows, as_file, months_of, names_in, page_of
 
 router = APIRouter(tags=["savings"])
 
@@ -34,17 +34,15 @@ def read_supply(
         int,
         Query(ge=1, le=168, description=f"及时的时限(小时) / what counts as timely: {supply.LIMITS_TOLD}"),
     ] = supply.TIMELY_HOURS,
-    offset: Annotated[
-        int, Query(ge=0, lt=2**31, description="上一页的 next / `next` of the page before")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    offset: Offset = 0,
+    limit: Rows = 1_000,
     form: Form = "json",
 ) -> Response:
     """Return figures of what hospitals bring by month of examination, as last counted (`as_of`); `next` leads on.
 
     A hospital's reviewer reads of his own hospital. A file has every row, and the total ends it.
     """
-    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
     with transaction(catalogue.engine) as session:
         answer = supply.report(
@@ -55,8 +53,7 @@ def read_supply(
             last=months[1],
             group_by=names,
             within_hours=within_hours,
-            offset=offset if form == "json" else 0,
-            limit=limit if form == "json" else None,
+            **page_of(form, offset, limit),
         )
         audit.record(session, caller, "supply.read", group_by=names)
     if form != "json":

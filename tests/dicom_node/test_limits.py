@@ -218,6 +218,22 @@ def test_without_file_descriptors_the_node_survives_and_serves_again(node: Runni
     wait_until(lambda: _is_welcome(node))
 
 
+def test_where_the_spare_descriptor_is_taken_as_well_the_node_survives_and_serves_again(
+    node: RunningNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as waiting:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (3, hard)
+        )  # nothing can be opened, not even what was just closed
+        try:
+            waiting.connect(("127.0.0.1", node.port))
+            wait_until(lambda: caplog.text.count("no connection can be accepted") > 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wait_until(lambda: _is_welcome(node))
+
+
 def _connect_until_refused(port: int) -> list[socket.socket]:
     crowd: list[socket.socket] = []
     try:
