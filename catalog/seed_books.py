@@ -151,6 +151,7 @@ from (
     from seed_decided
 ) counted
 group by 1, 2, 3, 5
+order by 3
 """  # noqa: S608 (of constants)
 # What was done again within the windows of a seeded order lies behind the latest of them, as catalog.repetition has it.
 _REPEATS: Final = """

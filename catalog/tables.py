@@ -437,7 +437,10 @@ class Monthly(Base):
     """The rollup the regulator reads: sums of events by asking hospital, item and month."""
 
     __tablename__ = "monthly"
-    __table_args__ = (Index("ix_monthly_month", "month"),)
+    __table_args__ = (
+        Index("ix_monthly_month", "month"),
+        Index("ix_monthly_unpriced", "month", postgresql_where=text("unpriced <> 0")),
+    )
     hospital_id: Mapped[int] = mapped_column(primary_key=True)
     item_code: Mapped[str] = mapped_column(primary_key=True)
     month: Mapped[date] = mapped_column(primary_key=True)

@@ -52,7 +52,7 @@ def test_figures_of_any_month_and_their_recount_are_there_in_time(folder: Path) 
 def measured(city: Served, size: int) -> list[dict[str, Any]]:
     """Return what was seen of one city; the figures are right before they are timed."""
     writes = {
-        name: deciding.decided(city, waiting, seconds_between=deciding.SECONDS_BETWEEN)
+        name: deciding.decided(city, waiting)
         for name, waiting in (
             ("on one sum", deciding.ready(city, HOSPITALS[:1], ["CT07"], DECISIONS, f"one-{size}")),
             ("each on his own", deciding.ready(city, HOSPITALS, ASKED, DECISIONS, f"own-{size}")),

@@ -36,13 +36,14 @@ def upgrade() -> None:
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
     )
+    op.create_index("ix_monthly_unpriced", "monthly", ["month"], postgresql_where=sa.text("unpriced <> 0"))
     for name, on in LATE.items():
         op.execute(f"create index {name} on {on}")
 
 
 def downgrade() -> None:
     """Take back."""
-    for name in (*LATE, "ix_ordered_item_business_date", "ix_decision_business_date"):
+    for name in (*LATE, "ix_monthly_unpriced", "ix_ordered_item_business_date", "ix_decision_business_date"):
         op.execute(f"drop index {name}")
     op.drop_column("ordered_item", "reminded_at")
     op.drop_column("ordered_item", "department")
