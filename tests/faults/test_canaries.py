@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.flow.conftest import register
 from tests.flow.running import HUREN, Running, until
 from tests.messages import BAD_BUNDLES, bundle, report, spoiled_bundle
 from tests.packs import ct
+from tests.processes import family
 
 pytestmark = [pytest.mark.flow, pytest.mark.long]
 ID, NAME = id_number(2), "林^晓渝"
@@ -53,11 +55,12 @@ class Site:
             self.heard.append(answer.content)
         return answer.status_code
 
-    def processes(self) -> list[psutil.Process]:
+    def processes(self) -> Iterator[tuple[int, list[str]]]:
+        """Number and command line of each process that serves; some end between two looks."""
         assert self.running.process is not None
-        first = psutil.Process(self.running.process.pid)
-        tree = [first, *first.children(recursive=True)]
-        return [each for each in tree if each.status() != psutil.STATUS_ZOMBIE]
+        for each in family(psutil.Process(self.running.process.pid)):
+            with suppress(psutil.NoSuchProcess):
+                yield each.pid, each.cmdline()
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +93,14 @@ def test_nothing_that_an_exchange_writes_tells_of_a_patient_or_a_key(site: Site,
     by_command(site)
     under_kills(site, tokens["doctor"])
     keys = stored_keys(environment)
-    for process in site.processes():
-        site.heard.append(" ".join(process.cmdline()).encode())
-        limits = Path(f"/proc/{process.pid}/limits").read_text()  # of other users' processes, too
-        assert re.search(r"Max core file size +0 +0 ", limits), process
+    looked_at = 0
+    for pid, command in site.processes():
+        site.heard.append(" ".join(command).encode())
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            limits = Path(f"/proc/{pid}/limits").read_text()  # of other users' processes, too
+            assert re.search(r"Max core file size +0 +0 ", limits), command
+            looked_at += 1
+    assert looked_at > 3
     assert running.stop() == 0
     folder = running.data_dir.parent
     record.note(heard=len(site.heard), keys=len(keys), log_bytes=len(running.log()))
@@ -187,13 +194,13 @@ def under_kills(site: Site, doctor: str) -> None:
     with RawPeer(site.running.dicom_port) as peer:
         peer.associate(calling=b"A_PACS")
         peer.send(store_pdus(ct("2.25.153", 1, PatientID=ID, PatientName=NAME).data, "2.25.153.1.1")[:-40])
-        for process in site.processes():
-            if process.name().startswith("postgres") and "idle" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
+        for pid, command in site.processes():
+            if command and command[0].startswith("postgres:") and "idle" in command[0]:
+                os.kill(pid, signal.SIGKILL)
                 break
-        for process in site.processes():
-            if "node" in process.cmdline()[-6:]:
-                os.kill(process.pid, signal.SIGKILL)
+        for pid, command in site.processes():
+            if "node" in command[-6:]:
+                os.kill(pid, signal.SIGKILL)
                 break
     site.ask("POST", "/v1/checks", doctor, json=HIM | ORDER)
     until(lambda: site.ask("POST", "/v1/checks", doctor, json=HIM | ORDER) == 200)
