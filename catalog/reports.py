@@ -17,7 +17,6 @@ from catalog import (
     people,
     report_identity,
     report_links,
-    result_reports,
     scope,
     sealed_numbers,
     settling,
@@ -133,13 +132,6 @@ def take_documents(
                 document_uid=message.document_uid,
                 code=error.code,
             )
-
-
-def newest_status(session: Session, study_id: int) -> ReportStatus | None:
-    """Return the status of the report version that counts for a study, or None without any report."""
-    session.flush()
-    found = standing(kept.version for kept in result_reports.standing_versions(session, [study_id]))
-    return found.status if found else None
 
 
 def known(row: ReportVersion) -> KnownVersion:

@@ -32,17 +32,6 @@ STATUS_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
 _VERSION: Final = """report.id, report.standing_number, report.version_count, version.id,
            version.status, version.reported_at, version.digest, version.received_at, version.title,
            version.conclusion, version.attachment_count"""
-# A report whose person is in doubt, or another than the study's, is none of the study's.
-_OF_STUDIES: Final = f"""
-    select {_VERSION}
-    from report
-    join report_version version on version.id = report.standing_version_id
-    join study on study.id = report.study_id
-    left join person mine on mine.id = report.person_id
-    left join person theirs on theirs.id = study.person_id
-    where report.study_id = any(%(studies)s::bigint[])
-      and (report.identity = 'unlinked' or coalesce(mine.group_id, mine.id) = coalesce(theirs.group_id, theirs.id))
-"""  # noqa: S608 (of constants)
 _OF_VERSION: Final = 11  # columns
 _WITHDRAWALS: Final = f"""
     select {_VERSION}
@@ -151,14 +140,6 @@ def _report(said: Said, documents: Mapping[int, Sequence[Attachment]]) -> Result
     if said.value is not None:
         described["values"] = [] if version.status in WITHDRAWN else [described_value(said.value)]
     return ResultReport(said.kept.report_id, ReportVersion(version.status, version.reported_at), described)
-
-
-def standing_versions(session: Session, studies: Iterable[int]) -> list[Kept]:
-    """Return the standing version of every report of these studies.
-
-    What counts among all versions of all reports of a study is among these (DESIGN §6.5: newest by time).
-    """
-    return [_kept(*row) for row in db.rows(session, _OF_STUDIES, {"studies": list(studies)})]
 
 
 def attachments_of(session: Session, versions: Collection[int]) -> dict[int, list[Attachment]]:
