@@ -9,6 +9,7 @@ from catalog import audit, item_lists, questions
 from catalog.db import transaction
 from catalog.plausibility import months_before
 from catalog.rules import local_day
+from catalog.scope import steady
 from exchange import question_examples, question_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
@@ -39,7 +40,7 @@ def list_questions(
     """
     today = local_day(catalogue.clock())
     months = month_of(first, "from", months_before(today, 1)), month_of(last, "to", today)
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         found = questions.ask(
             session,
             item_lists.every_item(session, catalogue),

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from catalog import audit, item_lists, refusals, repeat_figures
 from catalog.db import transaction
 from catalog.repetition import Kind
+from catalog.scope import steady
 from exchange import repeat_examples, repeat_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
@@ -58,7 +59,7 @@ def read_repeats(
     """
     names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         answer = repeat_figures.report(
             session,
             item_lists.every_item(session, catalogue),
@@ -98,7 +99,7 @@ def list_repeats(
     A file holds the same page, and the header `Link` leads on (RFC 8288).
     """
     months = months_of(catalogue.clock, first, last)
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         found = repeat_figures.page(
             session,
             first=months[0],
@@ -134,7 +135,7 @@ def read_reasons(
 ) -> Response:
     """Return decisions to examine again by their reason, standing and undone, and the reminders without a decision."""
     months = months_of(catalogue.clock, first, last)
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         answer = refusals.by_reason(
             session,
             catalogue.override_reasons,

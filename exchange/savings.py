@@ -149,7 +149,7 @@ def list_entries(
     """
     months = months_of(catalogue.clock, first, last)
     moment = past_moment(as_of, catalogue.clock())
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         found = ledger_entries.page(
             session,
             item_lists.every_item(session, catalogue),

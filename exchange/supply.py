@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from catalog import audit, item_lists, supply
 from catalog.db import transaction
 from catalog.rules import local_day
+from catalog.scope import steady
 from exchange import savings_examples, supply_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
@@ -44,7 +45,7 @@ def read_supply(
     """
     names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
-    with transaction(catalogue.engine) as session:
+    with transaction(steady(catalogue.engine)) as session:
         answer = supply.report(
             session,
             item_lists.every_item(session, catalogue),

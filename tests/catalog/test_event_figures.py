@@ -15,6 +15,7 @@ from catalog.as_of import past_moment
 from catalog.db import transaction
 from catalog.errors import HurenError, InvalidInput
 from catalog.figure_filters import Filters
+from catalog.scope import steady
 from tests.catalog.test_books import RUNS, Life, busy_city, steps  # noqa: F401 (a fixture)
 from tests.catalog.test_schema import configuration
 from tests.city import START, City
@@ -22,6 +23,9 @@ from tests.city import START, City
 ROLLUP = ("hospital", "district", "tier", "item", "month")
 GROUPINGS = [each for count in range(3) for each in combinations(ROLLUP, count)] + [savings.GROUPINGS]
 MONTHS = {"first": date(2026, 1, 1), "last": date(2026, 12, 1)}
+KEPT_PLANS = text(
+    "select sum(custom_plans), sum(generic_plans) from pg_prepared_statements where statement like '%monthly.month %'"
+)
 
 
 def told(city: City, *group_by: str, **asked: Any) -> dict[str, Any]:
@@ -253,3 +257,16 @@ def test_orders_from_before_are_given_their_department_and_when_they_became_remi
         command.upgrade(config, "head")
         assert connection.execute(kept).all() == before
     assert [tuple(row) for row in before] == [("1", "骨科", START + timedelta(days=1)), ("2", "骨科", None)]
+
+
+def test_figures_are_planned_for_the_months_asked_about_however_often_they_are_asked_about(
+    june: City,
+) -> None:
+    with transaction(steady(june.catalogue.engine)) as session:
+        for month in range(1, 13):
+            asked = {"first": date(2026, month, 1), "last": date(2026, month, 1)}
+            for grouping in ROLLUP:
+                savings.report(session, june.catalogue.items, group_by=[grouping], **asked)
+        planned, planned_for_any = session.execute(KEPT_PLANS).one()
+    assert planned > 12
+    assert planned_for_any == 0
