@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, func, select
@@ -20,6 +20,7 @@ from catalog.tables import Hospital, Monthly
 _GROUP_COLUMNS: Final = groupings.columns(Monthly.item_code, Monthly.month)
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
+_NOTHING: Final = (0,) * len(COUNTERS)
 _SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
 
 
@@ -73,7 +74,7 @@ def months(first: date, last: date) -> tuple[date, date]:
 def rate(recognised: int, reminders: int, excused: int) -> float | None:
     """Return standing recognitions ÷ (reminders − lawfully excused repeats); None where that is 0."""
     asked = reminders - excused
-    return float(round(Fraction(recognised, asked), 6)) if asked > 0 else None
+    return float(round(Decimal(recognised) / asked, 6)) if asked > 0 else None
 
 
 def _summed(
@@ -139,9 +140,9 @@ def _figures_of_issuers(groups: Sequence[Parts]) -> dict[str, Any]:
 
 
 def _added(several: Iterable[tuple[int, ...]]) -> dict[str, int]:
-    added = [sum(each) for each in zip([0] * len(COUNTERS), *several, strict=True)]
-    counted = dict(zip(COUNTERS, added, strict=True))
-    return counted | {"net_fen": counted["saved_fen"] - counted["reversed_fen"]}
+    counted = dict(zip(COUNTERS, map(sum, zip(_NOTHING, *several, strict=True)), strict=True))
+    counted["net_fen"] = counted["saved_fen"] - counted["reversed_fen"]
+    return counted
 
 
 def _gaps(session: Session, asked: Asked) -> Sequence[tuple[str, str, int]]:

@@ -39,6 +39,7 @@ from exchange.figures import (
 
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/entries"
+_TIMES: Final = {"month", "day"}
 AsOf = Annotated[
     str | None,
     Query(
@@ -202,15 +203,18 @@ def _linked(answer: dict[str, Any], narrowed: dict[str, Any]) -> dict[str, Any]:
     """Return the report with a way from each row to its entries, which publication does not have."""
     if "publication" in answer:
         return answer
+    shared = {"from": answer["from"], "to": answer["to"], **narrowed}
+    apart = {*answer["group_by"], *(("from", "to") if _TIMES & {*answer["group_by"]} else ())}
+    common = urlencode({name: value for name, value in shared.items() if name not in apart}, doseq=True)
     rows = [
-        row | {"entries": _entries_of(row, answer["from"], answer["to"], narrowed)} for row in answer["rows"]
+        row | {"entries": f"{_ENTRIES}?{'&'.join(filter(None, (common, urlencode(_own(row)))))}"}
+        for row in answer["rows"]
     ]
     return answer | {"rows": rows}
 
 
-def _entries_of(row: dict[str, Any], first: str, last: str, narrowed: dict[str, Any]) -> str:
-    """Return where the entries behind a row are: of what it is about, and of what the whole report is narrowed to."""
+def _own(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the entries behind a row are asked by beyond what all rows share."""
     month = row.get("day", row.get("month", ""))[:7]
-    query = {"from": month or first, "to": month or last, **narrowed}
-    query |= {name: row[name] for name in GROUPINGS if name in row and name != "month"}
-    return f"{_ENTRIES}?{urlencode(query, doseq=True)}"
+    own = {name: row[name] for name in GROUPINGS if name in row and name != "month"}
+    return {"from": month, "to": month, **own} if month else own

@@ -264,7 +264,7 @@ def test_figures_are_planned_for_the_months_asked_about_however_often_they_are_a
 ) -> None:
     with transaction(steady(june.catalogue.engine)) as session:
         for month in range(1, 13):
-            asked = {"first": date(2026, month, 1), "last": date(2026, month, 1)}
+            asked: dict[str, Any] = {"first": date(2026, month, 1), "last": date(2026, month, 1)}
             for grouping in ROLLUP:
                 savings.report(session, june.catalogue.items, group_by=[grouping], **asked)
         planned, planned_for_any = session.execute(KEPT_PLANS).one()
