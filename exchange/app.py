@@ -126,7 +126,7 @@ def create_app(
     )
     deadline = Deadline(settings.check_seconds, settings.check_threads)
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
-    swift = Swift(catalogue.engine, settings.check_connections)
+    swift = Swift(catalogue.engine, settings.check_connections, at_once=settings.checks_at_once)
     store_threads = StoreThreads()
     password_work = PasswordWork()
 

@@ -28,6 +28,7 @@ class ExchangeSettings(BaseSettings):
     issuers_file: Path | None = None
     check_seconds: float = Field(default=1.2, gt=0, le=30)
     check_connections: int = Field(default=16, ge=1, le=256)
+    checks_at_once: int = Field(default=4, ge=1, le=256)  # more only where these hang
     check_threads: int = Field(default=8, ge=1, le=256)
     body_limit_bytes: int = Field(default=1 << 20, ge=1024)
     fhir_body_limit_bytes: int = Field(default=32 << 20, ge=1024)

@@ -249,6 +249,50 @@ def test_no_more_connections_are_made_than_allowed_and_whoever_waits_gets_his_tu
     assert len(with_swift(engine, use, size=3)) == 3
 
 
+def test_only_a_few_work_at_once_while_none_waits_long(engine: Engine) -> None:
+    async def use() -> set[int]:
+        swift = Swift(engine, 8, at_once=2, patience_seconds=60)
+
+        async def one() -> int:
+            slow = Statement("select pg_backend_pid() from pg_sleep(0.01)")
+            async with swift.straight(engine, slow) as at:
+                return int(at.found[0][0][0])
+
+        try:
+            return set(await asyncio.gather(*(one() for _ in range(12))))
+        finally:
+            swift.close()
+
+    assert len(asyncio.run(use())) == 2
+
+
+def test_where_the_few_hang_the_others_go_past_them_and_the_few_are_a_few_again(engine: Engine) -> None:
+    async def use() -> tuple[set[int], int]:
+        swift = Swift(engine, 4, at_once=2, patience_seconds=0.01)
+        done, at_work = asyncio.Event(), 0
+
+        async def hang() -> int:
+            nonlocal at_work
+            async with swift.straight(engine, PID) as at:
+                at_work += 1
+                await done.wait()
+                return int(at.found[0][0][0])
+
+        try:
+            hanging = [asyncio.create_task(hang()) for _ in range(6)]
+            async with asyncio.timeout(20):
+                while at_work < 4:
+                    await asyncio.sleep(0)
+            done.set()
+            return set(await asyncio.gather(*hanging)), swift._here().few._value
+        finally:
+            swift.close()
+
+    used, free = asyncio.run(use())
+    assert len(used) == 4
+    assert free == 2
+
+
 def test_another_loop_gets_connections_of_its_own(engine: Engine) -> None:
     swift = Swift(engine, 2)
 
