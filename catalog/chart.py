@@ -140,6 +140,20 @@ def read_report(catalogue: Catalogue, caller: Caller, report_id: int) -> tuple[E
         return entry, min(everybody) if everybody and sharing.is_shared(session, everybody) else None
 
 
+def open_one(
+    session: Session, catalogue: Catalogue, caller: Caller, named: Whose, counted: Callable[[str, str], None]
+) -> Chart | None:
+    """Return the chart of whom `named` names, where the caller may see it now; `counted` hears whose document that is.
+
+    What is made of it is for who asks to audit. Raises NotFound where the caller's hospital is not registered.
+    """
+    hospital_id = registry.hospital_by_code(session, caller.hospital_code).id
+    person_id = _asked(session, catalogue, hospital_id, (named,)) or _NOBODY
+    if not grants.may_see(session, caller, person_id, catalogue.clock()):
+        return None
+    return _disclosed(session, catalogue, caller, person_id, Demographics(), counted)[0]
+
+
 def _asked(session: Session, catalogue: Catalogue, hospital_id: int, whose: Sequence[Whose]) -> int | None:
     """Return the one person that all of these name; the people merged with him are he."""
     named = {each(session, catalogue, hospital_id) for each in whose}
@@ -149,16 +163,31 @@ def _asked(session: Session, catalogue: Catalogue, hospital_id: int, whose: Sequ
     return first if known and known == named and known <= one else None
 
 
+def _disclosed(
+    session: Session,
+    catalogue: Catalogue,
+    caller: Caller,
+    person_id: int,
+    demographics: Demographics,
+    counted: Callable[[str, str], None],
+) -> tuple[Chart | None, bool]:
+    """Return the chart of a person where it may be disclosed, and whether something of it waits for a human."""
+    row = session.get_one(Person, person_id)
+    chart = _opened(session, catalogue, caller, row)
+    answer, disclosed = recognition.may_disclose(chart.person, None, demographics)
+    if disclosed:
+        counted(row.id_type, catalogue.vault.open(row.id_type, row.number_cipher))
+    return chart if disclosed else None, answer == recognition.INCOMPLETE
+
+
 def _page(
     session: Session, catalogue: Catalogue, caller: Caller, question: Question, person_id: int
 ) -> tuple[Page, list[str]]:
-    row = session.get_one(Person, person_id)
-    chart = _opened(session, catalogue, caller, row)
-    answer, disclosed = recognition.may_disclose(chart.person, None, question.demographics)
-    incomplete = answer == recognition.INCOMPLETE
-    if not disclosed:
+    chart, incomplete = _disclosed(
+        session, catalogue, caller, person_id, question.demographics, question.counted
+    )
+    if chart is None:
         return Page(incomplete=incomplete), []
-    question.counted(row.id_type, catalogue.vault.open(row.id_type, row.number_cipher))
     entries = sorted(question.part(chart), key=lambda entry: entry.position, reverse=True)
     wanted = [(entry, told) for entry in entries if (told := question.tell(chart, entry)) is not None]
     rest = [each for each in wanted if question.after is None or each[0].position < question.after]

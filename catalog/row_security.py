@@ -120,6 +120,7 @@ GUARDS: Final[dict[str, Guard]] = {
         *("auditor", "curator", "operator"),
         verbs=("insert", "update (note)"),
     ),
+    "study_viewing": _own(verbs=_ADD),
     "stated_purpose": _own("curator", "operator", verbs=("insert", "update (reason)")),
     "notice": _own(readers=("courier",), verbs=("insert", "update (read_at, read_by)")),
     "webhook": _own("operator", readers=("courier",), verbs=_ADD),

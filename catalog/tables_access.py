@@ -142,3 +142,16 @@ class SignInFailure(Base):
     count: Mapped[int] = mapped_column(Integer)
     failed_at: Mapped[datetime]
     locked_until: Mapped[datetime]
+
+
+class StudyViewing(Base):
+    """Since when somebody looks at a study: so a viewing has one audit record, whatever it fetches.
+
+    Nothing refers to it and it refers to nothing: it says no more than that record, and goes with no erasure.
+    """
+
+    __tablename__ = "study_viewing"
+    hospital_id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(primary_key=True)
+    begun_at: Mapped[datetime]

@@ -17,6 +17,7 @@ from exchange import (
     cds_hooks,
     checks,
     clients,
+    dicomweb,
     erasures,
     fhir,
     fhir_audit_search,
@@ -55,6 +56,7 @@ from exchange.description import describe
 from exchange.downloads import Downloads
 from exchange.gate import Gate
 from exchange.harvest import Harvest
+from exchange.image_desk import ImageDesk
 from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
@@ -68,6 +70,7 @@ TITLE: Final = "Huren 互认"
 _FROM_ANYBODY_BYTES: Final = 16 << 10
 _PARTS: Final = (
     checks,
+    dicomweb,
     sheets,
     history,
     patients,
@@ -159,6 +162,7 @@ def create_app(
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
     app.state.swift = swift
+    app.state.images = ImageDesk(store, store_threads)
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)

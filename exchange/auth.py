@@ -20,7 +20,8 @@ from exchange.tokens import ROLES
 class Rule:
     """Who may use a route, the OAuth2 scope it needs, the kind of audit event that tells of it, its own errors.
 
-    `audit` begins the action of the event that every good answer has written, or is DISCLOSES_NOTHING.
+    `audit` begins the action of the event that every good answer has written, or is DISCLOSES_NOTHING. Of
+    images it is the first answer of a viewing that has it written (catalog.image_views).
     `errors` are statuses beside those that any route like it can answer (exchange.description).
     """
 
@@ -43,6 +44,7 @@ _REVIEWER: Final = frozenset({"auditor"})  # one who belongs to a hospital is it
 _AUDITOR: Final = frozenset({"auditor"})
 _OPERATOR: Final = frozenset({"operator"})
 _NONE: Final = DISCLOSES_NOTHING
+_IMAGES: Final = "images.read"
 _READ: Final = (404, 406, 502)  # of a chart by FHIR
 _SEARCHED: Final = (400, 404, 406, 410, 502)
 
@@ -100,6 +102,23 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/fhir/Observation"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
     ("POST", "/fhir/Observation/_search"): Rule(_CARE, "results.read", "observation.search", _SEARCHED),
     ("GET", "/fhir/Observation/{resource_id}"): Rule(_CARE, "results.read", "observation.read", _READ),
+    **{
+        ("GET", f"/dicom-web/studies{path}"): Rule(_CARE, _IMAGES, f"imaging_study.{verb}", (404, 406, 502))
+        for path, verb in (
+            ("", "search"),
+            ("/{study}", "read"),
+            ("/{study}/metadata", "read"),
+            ("/{study}/series", "read"),
+            ("/{study}/instances", "read"),
+            ("/{study}/series/{series}", "read"),
+            ("/{study}/series/{series}/metadata", "read"),
+            ("/{study}/series/{series}/instances", "read"),
+            ("/{study}/series/{series}/instances/{instance}", "read"),
+            ("/{study}/series/{series}/instances/{instance}/metadata", "read"),
+            ("/{study}/series/{series}/instances/{instance}/frames/{frames}", "read"),
+            ("/{study}/series/{series}/instances/{instance}/bulkdata/{path}", "read"),
+        )
+    },
     ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
@@ -244,19 +263,20 @@ CallerOf = Annotated[Caller, Depends(caller_of)]
 
 def _admitted(request: Request, caller: Caller) -> Caller:
     """Return the caller, if he may use this route and not too often. Raises NotAllowed, TooMany."""
-    _require(caller, ACCESS.get((request.method, request.scope["route"].path)))
+    rule = _required(caller, ACCESS.get((request.method, request.scope["route"].path)))
     pace: Pace = request.app.state.pace
-    pace.take(caller)
+    pace.take(caller, images=rule.scope == _IMAGES)
     return caller
 
 
-def _require(caller: Caller, rule: Rule | None) -> None:
+def _required(caller: Caller, rule: Rule | None) -> Rule:
     if rule is None or caller.role not in rule.roles:
         raise NotAllowed("该角色无权使用此接口", "This role may not use this route", code="role_not_allowed")
     if rule.scope not in caller.scopes and EVERY_SCOPE not in caller.scopes:
         raise NotAllowed(
             f"令牌缺少授权范围 {rule.scope}", f"The token lacks the scope {rule.scope}", code="scope_missing"
         )
+    return rule
 
 
 def routes_of(app: FastAPI) -> set[tuple[str, str]]:

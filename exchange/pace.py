@@ -34,25 +34,29 @@ class Pace:
     def __init__(self, settings: ExchangeSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._people = Allowance(settings.pace_per_second, settings.pace_burst)
         self._systems = Allowance(settings.pace_system_per_second, settings.pace_system_burst)
+        self._images = Allowance(settings.pace_images_per_second, settings.pace_images_burst)
         self._clock = clock
         self._lock = threading.Lock()
         self.refused = 0
-        self._buckets: OrderedDict[tuple[str, str, str], tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str, str, bool], tuple[float, float]] = OrderedDict()
 
-    def take(self, caller: Caller) -> None:
-        """Count one request. Raises TooMany, with the seconds to wait, when the bucket is empty."""
+    def take(self, caller: Caller, *, images: bool = False) -> None:
+        """Count one request; what fetches images has a bucket of its own: one look at a study is a thousand requests.
+
+        Raises TooMany, with the seconds to wait, when the bucket is empty.
+        """
         allowed = self._systems if caller.role == "hospital_system" else self._people
+        allowed = self._images if images else allowed
         if not allowed.per_second:
             return
-        wait = self._wait(caller, allowed)
+        wait = self._wait((caller.role, caller.hospital_code, caller.subject, images), allowed)
         if wait > 0:
             self.refused += 1
             raise TooMany(
                 "请求过于频繁,请稍后再试", "Too many requests; try again later", seconds=math.ceil(wait)
             )
 
-    def _wait(self, caller: Caller, allowed: Allowance) -> float:
-        key = (caller.role, caller.hospital_code, caller.subject)
+    def _wait(self, key: tuple[str, str, str, bool], allowed: Allowance) -> float:
         now = self._clock()
         with self._lock:
             tokens, then = self._buckets.pop(key, (float(allowed.burst), now))

@@ -42,6 +42,7 @@ STATUS: Final[dict[type[HurenError], HTTPStatus]] = {
 _PLAIN: Final[dict[int, tuple[str, str, str]]] = {
     400: ("bad_request", "请求无法解析", "The request cannot be read"),
     401: ("unauthenticated", "须有有效的访问令牌", "A valid bearer token is required"),
+    406: ("format_not_supported", "不能以所要的格式回答", "There is no answer in the form asked for"),
     404: ("not_found", "没有此地址", "There is nothing at this address"),
     405: ("method_not_allowed", "此地址不接受该方法", "This address does not take that method"),
     413: ("too_large", "请求内容过大", "The request body is too large"),
@@ -49,6 +50,10 @@ _PLAIN: Final[dict[int, tuple[str, str, str]]] = {
 }
 _OUR_NAMES: Final = re.compile(r"[a-z_]{1,32}")
 _ASKING: Final = frozenset({"/v1/checks", "/v1/results/search"})  # where silence must not read as "no prior"
+
+
+class NotAcceptable(Exception):
+    """There is no answer in the form asked for (RFC 9110 §15.5.7)."""
 
 
 class Unauthenticated(Exception):
@@ -118,6 +123,7 @@ def install(app: FastAPI) -> None:
         server_log.addFilter(_WithoutTraceback())
     app.add_exception_handler(HurenError, _domain)
     app.add_exception_handler(Unauthenticated, _unauthenticated)
+    app.add_exception_handler(NotAcceptable, _not_acceptable)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -143,6 +149,10 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _unauthenticated(request: Request, error: Exception) -> Response:
     return unauthenticated_at(request.url.path, str(error))
+
+
+async def _not_acceptable(request: Request, _: Exception) -> Response:
+    return problem_at(request.url.path, 406, *_PLAIN[406])
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -50,6 +50,8 @@ class ExchangeSettings(BaseSettings):
     pace_burst: int = Field(default=200, ge=1)
     pace_system_per_second: float = Field(default=500.0, ge=0)
     pace_system_burst: int = Field(default=2000, ge=1)
+    pace_images_per_second: float = Field(default=500.0, ge=0)
+    pace_images_burst: int = Field(default=5000, ge=1)
 
     # different patients one caller asked for within an hour: from here on it is an alarm, from there on refused
     harvest_alarm_people: int = Field(default=120, ge=1)

@@ -60,7 +60,8 @@ def served(servers: Embedded, data: Path, size: int, count: int, *more: Any) -> 
         run("seed", "--results", size, *more, "--data-dir", data, "--json", environment=environment)
     )
     seeded["total_seconds"] = round(time.monotonic() - began, 1)
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("checkpoint")  # what the seed wrote is on the disk before anything is measured
         row = connection.execute("select pg_database_size(current_database())").fetchone()
         assert row is not None
         seeded["size_bytes"] = row[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exchange import fhir_examples
+from exchange.auth import ACCESS
 from tests.exchange.signers import Signer
 from tests.faults.matrix_site import (
     COLLEAGUE,
@@ -171,6 +172,12 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/fhir/ImagingStudy"): _found("chart", "patient"),
     ("POST", "/fhir/ImagingStudy/_search"): _FOUND_BY_NUMBER,
     ("GET", "/fhir/ImagingStudy/{resource_id}"): Place("image"),
+    ("GET", "/dicom-web/studies"): Place(
+        "images",
+        {FOREIGN: 200, HIDDEN: 200, UNKNOWN: 200, MALFORMED: 200},
+        query="StudyInstanceUID={study}",
+    ),
+    **{each: Place("images") for each in ACCESS if each[1].startswith("/dicom-web/studies/")},
     ("GET", "/fhir/Observation"): _found("chart", "patient"),
     ("POST", "/fhir/Observation/_search"): _FOUND_BY_NUMBER,
     ("GET", "/fhir/Observation/{resource_id}"): Place("value"),

@@ -31,6 +31,7 @@ from catalog.tables import Alias, AuditEvent, LedgerEntry, Person, QcEvaluation,
 from catalog.tables_reports import ReportAttachment, ReportVersion
 from tests.city import City, id_number
 from tests.exchange.signers import Signer
+from tests.images import keep_objects, named
 from tests.reports import IMAGING, LABORATORY, document, of_person, take
 
 # What an identifier can be to the caller.
@@ -78,6 +79,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             "attachment": reports
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
             **_charts(city),
+            "images": _images(city, store),
             "record": _records(city),
             **_entries(city),
             "form": {kind: {"form_name": name} for kind, name in _FORMS.items()},
@@ -184,6 +186,17 @@ def _charts(city: City) -> dict[str, dict[Kind, Names]]:
             found[thing] = _numbered("resource_id", **kinds)
     patients = _numbered("resource_id", **{kind: ids[person] for kind, person in people.items()})
     return {**found, "chart": patients}
+
+
+def _images(city: City, store: ObjectStore) -> dict[Kind, Names]:
+    """Images of the same people as their charts."""
+    ids = _person_ids(city)
+    found: dict[Kind, Names] = {UNKNOWN: named("2.25.404"), MALFORMED: {**named("2.25.404"), "study": "x"}}
+    with transaction(city.catalogue.engine) as session:
+        for kind, person in {OWN: 2, FOREIGN: 6, HIDDEN: 4}.items():
+            query = select(Study.uid).where(Study.person_id == ids[person]).order_by(Study.id)
+            found[kind] = {"study": session.scalars(query).first()}
+    return found | {kind: keep_objects(city, store, found[kind]["study"]) for kind in (OWN, FOREIGN, HIDDEN)}
 
 
 def _records(city: City) -> dict[Kind, Names]:

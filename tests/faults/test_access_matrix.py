@@ -95,6 +95,7 @@ class Matrix:
                 self._assert_told(route, cell)
             if route in PUBLIC or found[cell].status not in (401, 403):
                 self.kept.take_back()
+                self.app.state.images.forget()  # or it knew of a viewing that was taken back
         return found
 
     def _assert_told(self, route: Route, cell: Cell) -> None:

@@ -91,6 +91,8 @@ ACTS: frozenset[Route] = frozenset(
         ("POST", "/v1/session/totp/confirm"),
         # needs an object store; audited before a byte is read: tests/catalog/test_reports.py
         ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"),
+        # a viewing has one record, whatever it fetches: tests/exchange/test_dicomweb.py
+        *(each for each in ACCESS if each[1].startswith("/dicom-web/studies/")),
     }
 )
 
@@ -160,6 +162,7 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport"): Case("doctor", "/fhir/DiagnosticReport?_id={report_id}"),
     ("POST", "/fhir/DiagnosticReport/_search"): Case("doctor", form=HERS),
+    ("GET", "/dicom-web/studies"): Case("doctor", "/dicom-web/studies?StudyInstanceUID={uid}"),
     ("GET", "/fhir/ImagingStudy"): Case("doctor", "/fhir/ImagingStudy?identifier=urn:dicom:uid|{uid}"),
     ("POST", "/fhir/ImagingStudy/_search"): Case("doctor", form=HERS),
     ("GET", "/fhir/ImagingStudy/{resource_id}"): Case("doctor"),

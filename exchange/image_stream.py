@@ -1,0 +1,99 @@
+"""Bytes of packs on their way to a reader: read from the object store in windows, at the reader's pace.
+
+Neighbours in a pack are read together, so a series of a thousand slices is some dozens of reads. A reader holds no
+thread and no connection while it takes its time: only the window that comes next is read ahead.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from catalog.objects import ObjectStore
+from exchange.multipart import Range
+from exchange.store_threads import StoreThreads
+
+_WINDOW_BYTES: Final = 4 << 20
+_GAP_BYTES: Final = 64 << 10
+_PIECE_BYTES: Final = 256 << 10
+
+Step = bytes | Range  # what is sent as it is, or read first
+StillAllowed = Callable[[], Awaitable[None]]  # raises what stands against it
+
+
+@dataclass(slots=True)
+class Window:
+    """A stretch of a pack that is read at once, and what is sent of it, in order, with what comes between."""
+
+    key: str
+    start: int
+    end: int
+    sent: list[bytes | tuple[int, int]] = field(default_factory=list)
+
+    def takes(self, key: str, at: int, size: int) -> bool:
+        """Say whether a range may be read with the rest."""
+        near = self.end <= at <= self.end + _GAP_BYTES
+        return key == self.key and near and at + size - self.start <= _WINDOW_BYTES
+
+
+def windows(steps: Iterable[Step]) -> Iterator[Window]:
+    """Yield the windows in which steps are read; what is sent as it is goes with the range before it."""
+    window = Window("", 0, 0)
+    for step in _short(steps):
+        if isinstance(step, bytes):
+            window.sent.append(step)
+            continue
+        key, at, size = step
+        if not window.takes(key, at, size):
+            if window.sent:
+                yield window
+            window = Window(key, at, at)
+        window.sent.append((at, size))
+        window.end = at + size
+    if window.sent:
+        yield window
+
+
+async def stream(
+    store: ObjectStore, threads: StoreThreads, steps: Sequence[Step], still_allowed: StillAllowed
+) -> AsyncIterator[bytes]:
+    """Yield the bytes of some steps. Raises what the store does, and `still_allowed`, which is asked at each window."""
+    following: asyncio.Future[bytes] | None = None
+    planned = list(windows(steps))
+    try:
+        for number, window in enumerate(planned):
+            await still_allowed()
+            content = await (following or _read(store, threads, window))
+            following = _read(store, threads, planned[number + 1]) if number + 1 < len(planned) else None
+            for each in window.sent:
+                if isinstance(each, bytes):
+                    yield each
+                    continue
+                begin = each[0] - window.start
+                for at in range(begin, begin + each[1], _PIECE_BYTES):
+                    yield content[at : min(at + _PIECE_BYTES, begin + each[1])]
+    finally:
+        if following is not None:
+            following.cancel()
+            following.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _read(store: ObjectStore, threads: StoreThreads, window: Window) -> "asyncio.Future[bytes]":
+    async def read() -> bytes:
+        size = window.end - window.start
+        if not size:
+            return b""
+        return await threads.run(lambda: store.read_range(window.key, window.start, size))
+
+    return asyncio.ensure_future(read())
+
+
+def _short(steps: Iterable[Step]) -> Iterator[Step]:
+    """Cut ranges that are longer than a window."""
+    for step in steps:
+        if isinstance(step, bytes):
+            yield step
+            continue
+        key, at, size = step
+        for start in range(at, at + size, _WINDOW_BYTES):
+            yield key, start, min(_WINDOW_BYTES, at + size - start)
