@@ -24,11 +24,11 @@ def holds(person_id: Any, other_id: Any) -> ColumnElement[bool]:
     return found.correlate_except(mine, other)  # of whichever enclosing query the columns are
 
 
-@scope.books
 def lock(session: Session, person_ids: Iterable[int]) -> frozenset[int]:
     """Serialise what changes these people's results, decisions or money until the transaction ends.
 
-    Returns everybody locked: those merged with them are locked too, also by a merge waited for.
+    Returns everybody locked: those merged with them are locked too, also by a merge waited for. As for the exchange's
+    books, all of them may be seen from then on.
     """
     session.flush()
     ((locked,),) = db.rows(session, "select lock_people(%(asked)s::bigint[])", {"asked": sorted(person_ids)})

@@ -30,6 +30,7 @@ _OPTION: Final = "huren_scope"
 _STEADY: Final = "huren_steady"
 _PLANNED: Final = "huren_planned"
 _BOOKS: Final = "huren_books"
+_ENDS: Final = "huren_ends"
 BOOKKEEPING: Final = "bookkeeping"
 REVIEWER: Final = "reviewer"  # an auditor who belongs to a hospital: what is that hospital's, no more
 
@@ -119,6 +120,11 @@ def acting_as(catalogue: "Catalogue", scope: Scope) -> "Catalogue":
     return replace(catalogue, engine=scoped(catalogue.engine, scope))
 
 
+def ends(session: Session) -> None:
+    """Say that only bookkeeping and the commit are still to come: whom it acted for before, it need not act for again."""
+    session.info[_ENDS] = True
+
+
 @contextmanager
 def bookkeeping(session: Session) -> Iterator[None]:
     """Let the exchange's books follow from what a hospital did: links, savings and news cross hospitals.
@@ -135,7 +141,8 @@ def bookkeeping(session: Session) -> Iterator[None]:
     try:
         yield
         session.flush()
-        _act_as(session, scope.role)
+        if not session.info.get(_ENDS):
+            _act_as(session, scope.role)
     finally:
         del session.info[_BOOKS]
 
