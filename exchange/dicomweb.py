@@ -132,7 +132,9 @@ class Reader:
         return any(each.allows(multipart_wanted, inside, syntax) for each in self.accepted)
 
     def _streamed(self, study: str, content_type: str, size_bytes: int, steps: list[Step]) -> Response:
-        body = stream(self.desk.store, self.threads, steps, lambda: self.still(study))
+        readers = self.desk.readers
+        readers.refuse_more()
+        body = stream(self.desk.store, self.threads, readers, steps, lambda: self.still(study))
         headers = {**_NO_STORE, "Content-Length": str(size_bytes), "Content-Type": content_type}
         return StreamingResponse(body, headers=headers)
 

@@ -15,6 +15,7 @@ from catalog.errors import ObjectStoreDown
 from catalog.image_index import IndexedInstance
 from catalog.image_views import Counted, ViewedStudy
 from catalog.objects import ObjectStore
+from exchange.image_stream import Readers
 from exchange.store_threads import StoreThreads
 
 Index = Mapping[str, list[IndexedInstance]]  # by series
@@ -37,6 +38,7 @@ class ImageDesk:
     def __init__(self, store: ObjectStore | None, threads: StoreThreads) -> None:
         self._store = store
         self._threads = threads
+        self.readers = Readers()
         self._allowed: OrderedDict[tuple[str, str, str, str], tuple[float, ViewedStudy]] = OrderedDict()
         self._kept: OrderedDict[ViewedStudy, Index] = OrderedDict()
         self._under_way: dict[ViewedStudy, asyncio.Future[Index]] = {}

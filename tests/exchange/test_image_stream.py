@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.errors import NotFound
+from catalog.errors import NotFound, ObjectStoreDown
 from exchange import image_stream, multipart
-from exchange.image_stream import Step, stream, windows
+from exchange.image_stream import Readers, Step, stream, windows
 from exchange.multipart import Accepted, Part, accepted, frame_type
 from exchange.store_threads import StoreThreads
 
@@ -31,14 +31,15 @@ class Store:
         return PACKS[key][at : at + size]
 
 
-def streamed(given: list[Step], store: Any, still: Any = None) -> bytes:
+def streamed(given: list[Step], store: Any, still: Any = None, readers: Any = None) -> bytes:
     async def allowed() -> None:
         return None
 
     async def run() -> bytes:
         threads = StoreThreads()
         try:
-            pieces: AsyncIterator[bytes] = stream(store, threads, given, still or allowed)
+            found = readers or Readers()
+            pieces: AsyncIterator[bytes] = stream(store, threads, found, given, still or allowed)
             return b"".join([piece async for piece in pieces])
         finally:
             threads.close()
@@ -51,12 +52,14 @@ def test_what_is_asked_for_comes_whole_and_in_order(given: list[Step], window: i
     wanted = b"".join(
         each if isinstance(each, bytes) else PACKS[each[0]][each[1] : each[1] + each[2]] for each in given
     )
+    readers = Readers()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_stream, "_WINDOW_BYTES", window)
+        patch.setattr(readers, "window_bytes", lambda: window)
         patch.setattr(image_stream, "_GAP_BYTES", gap)
-        planned = list(windows(given))
+        planned = list(windows(given, window))
         assert all(each.end - each.start <= window for each in planned)
-        assert streamed(given, Store()) == wanted
+        assert streamed(given, Store(), readers=readers) == wanted
+    assert readers.count == 0
 
 
 def test_neighbours_are_read_together() -> None:
@@ -68,6 +71,17 @@ def test_neighbours_are_read_together() -> None:
     assert store.reads == 1
     streamed([("a", 0, 10), ("b", 0, 10), ("a", 20, 10)], store)
     assert store.reads == 4
+
+
+def test_what_all_readers_hold_is_bounded_and_too_many_are_refused() -> None:
+    readers, held = Readers(), 0
+    for _ in range(512):
+        readers.refuse_more()
+        held += readers.window_bytes()
+        readers.count += 1
+    assert held <= 256 << 20
+    with pytest.raises(ObjectStoreDown):
+        readers.refuse_more()
 
 
 def test_a_stream_ends_where_the_right_to_it_ends() -> None:
