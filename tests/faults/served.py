@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +61,15 @@ class Served:
         """Wait until shipping has met the outage."""
         wait_until(lambda: self.shipper.status()["outage"] is not None, seconds)
 
-    def recovers(self, seconds: float) -> None:
-        """Wait until packs are registered again, and note how long that took."""
+    def recovers(self, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Wait until packs are registered again, and note how long that took; `meanwhile` is done at every look."""
         began, before = time.monotonic(), self.shipper.counters().get("shipped", 0)
-        wait_until(lambda: self.shipper.counters().get("shipped", 0) > before, seconds)
+
+        def has_shipped() -> bool:
+            meanwhile()
+            return self.shipper.counters().get("shipped", 0) > before
+
+        wait_until(has_shipped, seconds)
         self.recoveries.append(time.monotonic() - began)
 
     def close(self, record: RunRecord) -> None:

@@ -47,14 +47,18 @@ def catalogued(database_url: str, keys: Path) -> Iterator[Catalogue]:
         catalogue.engine.dispose()
 
 
-def filled_in_turn(served: Served, volume: Path, record: RunRecord) -> None:
-    """Fill the volume a store is on again and again: shipping waits for it, no sender does."""
+def filled_in_turn(served: Served, volume: Path, record: RunRecord, own: Embedded) -> None:
+    """Fill the volume a store is on again and again: shipping waits for it, no sender does.
+
+    A server that ended for want of room (PostgreSQL does where its log needs a new segment) is started again, as `huren
+    up` does.
+    """
     served.recovers(RECOVERY_SECONDS)
     for number in range(ROUNDS):
         with no_bytes(volume):
             served.waits()
             served.goes_on(10)
-        served.recovers(RECOVERY_SECONDS)
+        served.recovers(RECOVERY_SECONDS, meanwhile=own.check)
         record.progress(rounds=number + 1, longest_recovery=max(served.recoveries))
     served.close(record)
 
@@ -72,7 +76,7 @@ def test_while_the_volume_of_the_database_is_full_shipping_waits_and_no_sender_d
             ObjectStore(access) as store,
             serving(tmp_path, store, catalogue, record) as served,
         ):
-            filled_in_turn(served, volume, record)
+            filled_in_turn(served, volume, record, own)
 
 
 def test_while_the_volume_of_the_object_store_is_full_shipping_waits_and_no_sender_does(
@@ -86,7 +90,7 @@ def test_while_the_volume_of_the_object_store_is_full_shipping_waits_and_no_send
         own.wait_s3()
         assert own.services.s3 is not None
         with ObjectStore(own.services.s3) as store, serving(tmp_path, store, catalogue, record) as served:
-            filled_in_turn(served, volume, record)
+            filled_in_turn(served, volume, record, own)
 
 
 def test_while_the_volume_of_the_nodes_own_files_is_full_every_peer_is_served(
