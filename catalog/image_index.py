@@ -42,13 +42,11 @@ class IndexedInstance:
     """
 
     SOPInstanceUID: str
-    SOPClassUID: str
     SeriesInstanceUID: str
     TransferSyntaxUID: str
     key: str
     offset: int
     size_bytes: int
-    sha256: str
     frames: tuple[tuple[int, ...], ...]
     bulk: Mapping[str, tuple[int, int]]
     described: bytes = field(repr=False)
@@ -88,14 +86,8 @@ def by_series(instances: Iterable[IndexedInstance]) -> dict[str, list[IndexedIns
     return {uid: found[uid] for uid in sorted(found, key=lambda uid: (*_place(first[uid], "00200011"), uid))}
 
 
-def value(described: Json, tag: str) -> Any:
-    """Return the first value of an element, None where it has none."""
-    values = described.get(tag, {}).get("Value") or [None]
-    return values[0]
-
-
 def _place(described: Json, tag: str) -> tuple[bool, float]:
-    number = value(described, tag)
+    number, *_ = described.get(tag, {}).get("Value") or [None]
     return (False, float(number)) if isinstance(number, int | float) else (True, 0.0)
 
 
@@ -108,13 +100,11 @@ def _instance(key: str, given: Json, StudyInstanceUID: str, patient: ShownPatien
         _element(described, path)["BulkDataURI"] = at + path
     return IndexedInstance(
         SOPInstanceUID=instance,
-        SOPClassUID=given["SOPClassUID"],
         SeriesInstanceUID=series,
         TransferSyntaxUID=given["TransferSyntaxUID"],
         key=key,
         offset=given["offset"],
         size_bytes=given["size_bytes"],
-        sha256=given["sha256"],
         frames=tuple(tuple(frame) for frame in given["frames"]),
         bulk=bulk,
         described=orjson.dumps(described),

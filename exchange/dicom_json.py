@@ -59,7 +59,7 @@ SERIES_KEYS: Final = frozenset((STUDY, SERIES, "00080060", "0008103E", "00200011
 INSTANCE_KEYS: Final = frozenset((STUDY, SERIES, INSTANCE, "00080016", "00200013", "00280008"))
 _IN_PARTS: Final = frozenset({"DA", "TM", "DT"})
 _MOST: Final = 1_000
-_NOT_MATCHED: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching"})
+_ACCEPTED: Final = "fuzzymatching"  # and without effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def read_query(given: Iterable[tuple[str, str]]) -> Query:
             numbers[name] = _number(name, text)
         elif name == "includefield":
             include |= {_ALL if each == _ALL else _tag(each) for each in text.split(",") if each}
-        elif name not in _NOT_MATCHED and text not in ("", "*"):
+        elif name != _ACCEPTED and text not in ("", "*"):
             matching[_tag(name)] = text
     return Query(matching, frozenset(include), min(numbers["limit"], _MOST), numbers["offset"])
 
