@@ -78,9 +78,7 @@ def view(catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: C
     Raises NotFound where there is no such study for him.
     """
     with transaction(catalogue.engine) as session:
-        opened = chart.open_one(session, catalogue, caller, of_study_uid(StudyInstanceUID), counted)
-        found = [_shown(entry) for entry in _studies(opened)] if opened else []
-        study = next((each for each in found if each.StudyInstanceUID == StudyInstanceUID), None)
+        opened, study = _opened(session, catalogue, caller, StudyInstanceUID, counted)
         packs = _packs(session, study.id) if study else ()
         if opened is None or study is None or not packs:
             raise NotFound("没有该检查", "No such study", code="unknown_study")
@@ -97,9 +95,19 @@ def view(catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: C
         return ViewedStudy(study, packs)
 
 
-def _shown(entry: Entry) -> ShownStudy:
-    shown: ShownStudy = entry.told["study"]
-    return shown
+def shown(
+    session: Session, catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: Counted
+) -> ShownStudy | None:
+    """Return a study as it is told to a caller who may look at it now; what is made of it is for who asks to audit."""
+    return _opened(session, catalogue, caller, StudyInstanceUID, counted)[1]
+
+
+def _opened(
+    session: Session, catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: Counted
+) -> tuple[Chart | None, ShownStudy | None]:
+    opened = chart.open_one(session, catalogue, caller, of_study_uid(StudyInstanceUID), counted)
+    studies: list[ShownStudy] = [entry.told["study"] for entry in _studies(opened)] if opened else []
+    return opened, next((each for each in studies if each.StudyInstanceUID == StudyInstanceUID), None)
 
 
 def _studies(of: Chart) -> Iterable[Entry]:

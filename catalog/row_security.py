@@ -121,6 +121,7 @@ GUARDS: Final[dict[str, Guard]] = {
         verbs=("insert", "update (note)"),
     ),
     "study_viewing": _own(verbs=_ADD),
+    "image_grant": _own(readers=("gate",), verbs=("insert", "update (revoked_at)", "delete")),
     "stated_purpose": _own("curator", "operator", verbs=("insert", "update (reason)")),
     "notice": _own(readers=("courier",), verbs=("insert", "update (read_at, read_by)")),
     "webhook": _own("operator", readers=("courier",), verbs=_ADD),

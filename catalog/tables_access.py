@@ -155,3 +155,25 @@ class StudyViewing(Base):
     subject: Mapped[str] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(primary_key=True)
     begun_at: Mapped[datetime]
+
+
+class ImageGrant(Base):
+    """A link by which a browser fetches the images of one person for somebody, for a short time; kept by its digest.
+
+    It ends with the session that asked for it, if one did. It refers to nobody by key: it goes within a day.
+    """
+
+    __tablename__ = "image_grant"
+    __table_args__ = (Index("ix_image_grant_expires_at", "expires_at"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    subject: Mapped[str]
+    role: Mapped[str]
+    client_id: Mapped[str]
+    account_id: Mapped[int | None]
+    session_digest: Mapped[bytes | None]
+    patient_id: Mapped[int]
+    granted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

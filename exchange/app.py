@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from catalog.context import Catalogue
 from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
-from catalog.scope import GATE, scoped
+from catalog.scope import GATE, acting_as, scoped
 from catalog.swift import Swift
 from exchange import (
     admin,
@@ -27,6 +27,7 @@ from exchange import (
     forms,
     health,
     history,
+    image_grants,
     interface,
     investigations,
     items,
@@ -57,6 +58,7 @@ from exchange.downloads import Downloads
 from exchange.gate import Gate
 from exchange.harvest import Harvest
 from exchange.image_desk import ImageDesk
+from exchange.image_links import ImageLinks, LinkPaths
 from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
@@ -71,6 +73,7 @@ _FROM_ANYBODY_BYTES: Final = 16 << 10
 _PARTS: Final = (
     checks,
     dicomweb,
+    image_grants,
     sheets,
     history,
     patients,
@@ -163,6 +166,7 @@ def create_app(
     app.state.harvest = Harvest(settings)
     app.state.swift = swift
     app.state.images = ImageDesk(store, store_threads)
+    app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)
@@ -174,6 +178,7 @@ def create_app(
     app.add_middleware(BodyLimit, limits=_body_limits(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CdsOrigins, origins=settings.cds_origins)
+    app.add_middleware(LinkPaths)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

@@ -9,8 +9,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import NotAllowed
-from exchange import cookies
+from exchange import cookies, image_links
 from exchange.gate import Gate
+from exchange.image_links import ImageLinks
 from exchange.pace import Pace
 from exchange.problems import Unauthenticated
 from exchange.tokens import ROLES
@@ -119,6 +120,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
             ("/{study}/series/{series}/instances/{instance}/bulkdata/{path}", "read"),
         )
     },
+    ("POST", "/v1/image-grants"): Rule(_CARE, _IMAGES, "image_grant.add", (404,)),
+    ("POST", "/v1/image-grants/{grant_id}/end"): Rule(_CARE, _IMAGES, "image_grant.end", (404,)),
     ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
@@ -243,8 +246,12 @@ def scopes_of(role: str) -> frozenset[str]:
 async def caller_of(request: Request) -> Caller:
     """Return who calls, if token or session is good and role and scopes are those of this route.
 
-    Raises Unauthenticated without either, NotAllowed for another role or scope, or without the CSRF token.
+    Whoever comes by a link to images (exchange.image_links) is its maker, as long as it holds. Raises Unauthenticated
+    without any of them, NotAllowed for another role or scope, or without the CSRF token.
     """
+    if (secret := image_links.secret_of(request)) is not None:
+        links: ImageLinks = request.app.state.image_links
+        return _admitted(request, (await links.held(secret)).caller)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not scheme and (cookie := cookies.given(request)):
         found = await run_in_threadpool(cookies.signed_in, request, cookie)

@@ -4,40 +4,28 @@ Who asks sees the studies of patients that a check or a stated purpose has opene
 patient or the study. Frames and instances are given as they are stored, byte by byte.
 """
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-import orjson
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydicom.datadict import keyword_for_tag
 
 from catalog import image_views, whose
 from catalog.chart import Chart, Entry
-from catalog.context import Caller, Catalogue
 from catalog.errors import InvalidInput, NotFound
-from catalog.image_index import ROOT, IndexedInstance, Json
+from catalog.image_index import IndexedInstance, Json
 from exchange import dicom_json, multipart
-from exchange.auth import CallerOf
-from exchange.deps import CatalogueOf, HarvestOf, SettingsOf
 from exchange.dicom_json import Query, read_query
-from exchange.harvest import Harvest
-from exchange.image_desk import ImageDesk, Looked
-from exchange.image_stream import Step, stream
-from exchange.multipart import Accepted, Part, accepted
-from exchange.problems import NotAcceptable
-from exchange.store_threads import StoreThreads
+from exchange.image_desk import Looked
+from exchange.image_reader import DicomJson, Instance, Reader, ReaderOf, Series, Study
+from exchange.multipart import Part
 
 router = APIRouter(tags=["dicomweb"])
-_UID: Final = r"^[0-9.]{1,64}$"
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
-_NO_STORE: Final = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
-_DICOM_JSON: Final = frozenset({dicom_json.MEDIA_TYPE, "application/json", "*/*", "application/*"})
 _EXAMPLE: Final[dict[str, Any]] = {
     "0020000D": {"vr": "UI", "Value": ["2.25.1001"]},
     "00100010": {"vr": "PN", "Value": [{"Alphabetic": "林晓渝"}]},
@@ -63,95 +51,6 @@ def _keys(tags: frozenset[str]) -> dict[str, Any]:
     return {"parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]}
 
 
-Study = Annotated[str, Path(pattern=_UID, description="Study Instance UID")]
-Series = Annotated[str, Path(pattern=_UID, description="Series Instance UID")]
-Instance = Annotated[str, Path(pattern=_UID, description="SOP Instance UID")]
-
-
-class DicomJson(Response):
-    """An answer in the DICOM JSON model."""
-
-    media_type = dicom_json.MEDIA_TYPE
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who asks for images, in which form, and with what he is answered."""
-
-    caller: Caller
-    catalogue: Catalogue
-    harvest: Harvest
-    desk: ImageDesk
-    threads: StoreThreads
-    root: str
-    accepted: Sequence[Accepted]
-
-    def counted(self, id_type: str, number: str) -> None:
-        """Count a patient who is about to be disclosed. Raises TooMany."""
-        self.harvest.take(self.catalogue, self.caller, id_type, number)
-
-    async def look(self, study: str) -> Looked:
-        """Return a study with the index of its images. Raises NotFound where it is not for him to see."""
-        return await self.desk.look(self.catalogue, self.caller, study, self.counted)
-
-    async def still(self, study: str) -> None:
-        """Raise NotFound where he may not look at it any more."""
-        await self.desk.allowed(self.catalogue, self.caller, study, self.counted)
-
-    def json(self, rows: Sequence[Json]) -> DicomJson:
-        """Return rows of DICOM JSON."""
-        return self.written(orjson.dumps(rows))
-
-    def written(self, content: bytes) -> DicomJson:
-        """Return DICOM JSON with the addresses of its long values. Raises NotAcceptable."""
-        if not any(each.media_type in _DICOM_JSON for each in self.accepted):
-            raise NotAcceptable
-        at = b'"BulkDataURI":"%s'
-        return DicomJson(
-            content.replace(at % ROOT.encode(), at % f"{self.root}/".encode()), headers=_NO_STORE
-        )
-
-    def parts(self, study: str, parts: Sequence[Part]) -> Response:
-        """Return the content of parts as a multipart, or alone where that is what was asked for. Raises NotAcceptable."""
-        related = all(self._allows(part, multipart_wanted=True) for part in parts)
-        if len(parts) == 1 and not related and self._allows(parts[0], multipart_wanted=False):
-            return self._streamed(study, parts[0].content_type, parts[0].size_bytes, list(parts[0].ranges))
-        if not related:
-            raise NotAcceptable
-        boundary = secrets.token_hex(16)
-        steps: list[Step] = []
-        heads = multipart.heads(parts, boundary)
-        for head, part in zip(heads, parts, strict=False):
-            steps += [head, *part.ranges]
-        steps.append(heads[-1])
-        size_bytes = sum(map(len, heads)) + sum(part.size_bytes for part in parts)
-        return self._streamed(study, multipart.related(boundary, parts[0].content_type), size_bytes, steps)
-
-    def _allows(self, part: Part, *, multipart_wanted: bool) -> bool:
-        inside, _, syntax = part.content_type.partition(";transfer-syntax=")
-        return any(each.allows(multipart_wanted, inside, syntax) for each in self.accepted)
-
-    def _streamed(self, study: str, content_type: str, size_bytes: int, steps: list[Step]) -> Response:
-        readers = self.desk.readers
-        readers.refuse_more()
-        body = stream(self.desk.store, self.threads, readers, steps, lambda: self.still(study))
-        headers = {**_NO_STORE, "Content-Length": str(size_bytes), "Content-Type": content_type}
-        return StreamingResponse(body, headers=headers)
-
-
-async def reader_of(
-    request: Request, caller: CallerOf, catalogue: CatalogueOf, harvest: HarvestOf, settings: SettingsOf
-) -> Reader:
-    """Return who asks for images."""
-    state = request.app.state
-    root = f"{settings.public_url or str(request.base_url).rstrip('/')}/dicom-web"
-    wanted = accepted(",".join(request.headers.getlist("accept")))
-    return Reader(caller, catalogue, harvest, state.images, state.store_threads, root, wanted)
-
-
-ReaderOf = Annotated[Reader, Depends(reader_of)]
-
-
 # --- QIDO-RS --------------------------------------------------------------------------------------------
 
 
@@ -165,7 +64,7 @@ ReaderOf = Annotated[Reader, Depends(reader_of)]
 async def search_studies(request: Request, reader: ReaderOf) -> Response:
     """Return the studies of one patient, newest first; PatientID is the regional number, as it stands in answers."""
     query = read_query(request.query_params.multi_items()).ask_only(dicom_json.STUDY_KEYS)
-    named = _named(query)
+    named = (*_named(query), *reader.patient())
     asked = query.without(dicom_json.PATIENT)
 
     def tell(_: Chart, entry: Entry) -> Json | None:
@@ -220,7 +119,7 @@ async def search_series(study: Study, request: Request, reader: ReaderOf) -> Res
 async def search_study_instances(study: Study, request: Request, reader: ReaderOf) -> Response:
     """Return the instances of a study."""
     looked = await reader.look(study)
-    return _instances(request, reader, looked, [each for some in looked.index.values() for each in some])
+    return _instances(request, reader, looked, looked.everything())
 
 
 @router.get(
@@ -258,7 +157,7 @@ def _instances(
 )
 async def study_metadata(study: Study, reader: ReaderOf) -> Response:
     """Return everything but the pixels of a study."""
-    return _metadata(reader, _all(await reader.look(study)))
+    return _metadata(reader, (await reader.look(study)).everything())
 
 
 @router.get(
@@ -269,7 +168,7 @@ async def study_metadata(study: Study, reader: ReaderOf) -> Response:
 )
 async def series_metadata(study: Study, series: Series, reader: ReaderOf) -> Response:
     """Return everything but the pixels of a series."""
-    return _metadata(reader, _of_series(await reader.look(study), series))
+    return _metadata(reader, (await reader.look(study)).series(series))
 
 
 @router.get(
@@ -280,25 +179,25 @@ async def series_metadata(study: Study, series: Series, reader: ReaderOf) -> Res
 )
 async def instance_metadata(study: Study, series: Series, instance: Instance, reader: ReaderOf) -> Response:
     """Return everything but the pixels of an instance."""
-    return _metadata(reader, [_one(await reader.look(study), series, instance)])
+    return _metadata(reader, [(await reader.look(study)).instance(series, instance)])
 
 
 @router.get(_STUDY, response_class=Response, summary="整个检查 / a study", responses=_RELATED)
 async def retrieve_study(study: Study, reader: ReaderOf) -> Response:
     """Return the files of a study as they are stored."""
-    return _files(reader, study, _all(await reader.look(study)))
+    return _files(reader, study, (await reader.look(study)).everything())
 
 
 @router.get(_SERIES, response_class=Response, summary="整个序列 / a series", responses=_RELATED)
 async def retrieve_series(study: Study, series: Series, reader: ReaderOf) -> Response:
     """Return the files of a series as they are stored."""
-    return _files(reader, study, _of_series(await reader.look(study), series))
+    return _files(reader, study, (await reader.look(study)).series(series))
 
 
 @router.get(_INSTANCE, response_class=Response, summary="一幅图像 / an instance", responses=_RELATED)
 async def retrieve_instance(study: Study, series: Series, instance: Instance, reader: ReaderOf) -> Response:
     """Return a file as it is stored, as a multipart or, with `Accept: application/dicom`, alone."""
-    return _files(reader, study, [_one(await reader.look(study), series, instance)])
+    return _files(reader, study, [(await reader.look(study)).instance(series, instance)])
 
 
 @router.get(
@@ -312,7 +211,7 @@ async def retrieve_frames(
     reader: ReaderOf,
 ) -> Response:
     """Return frames as they are stored; each part names its transfer syntax."""
-    found = _one(await reader.look(study), series, instance)
+    found = (await reader.look(study)).instance(series, instance)
     at = _at(reader, study)
     try:
         parts = [multipart.frame_part(found, int(each), at) for each in frames.split(",")]
@@ -335,7 +234,7 @@ async def retrieve_bulkdata(
     reader: ReaderOf,
 ) -> Response:
     """Return the bytes of a value, where metadata has its address."""
-    found = _one(await reader.look(study), series, instance)
+    found = (await reader.look(study)).instance(series, instance)
     if path not in found.bulk:
         raise NotFound("没有该值", "No such value", code="unknown_value")
     here = f"{multipart.location(found, _at(reader, study))}/bulkdata/{path}"
@@ -353,21 +252,3 @@ def _files(reader: Reader, study: str, found: Sequence[IndexedInstance]) -> Resp
 
 def _at(reader: Reader, study: str) -> str:
     return f"{reader.root}/studies/{study}"
-
-
-def _all(looked: Looked) -> list[IndexedInstance]:
-    return [each for members in looked.index.values() for each in members]
-
-
-def _of_series(looked: Looked, series: str) -> list[IndexedInstance]:
-    found = looked.index.get(series)
-    if not found:
-        raise NotFound("没有该序列", "No such series", code="unknown_series")
-    return found
-
-
-def _one(looked: Looked, series: str, instance: str) -> IndexedInstance:
-    for each in _of_series(looked, series):
-        if each.SOPInstanceUID == instance:
-            return each
-    raise NotFound("没有该图像", "No such instance", code="unknown_instance")

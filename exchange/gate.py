@@ -59,6 +59,11 @@ class Gate:
         self._remembered[_digest(token)] = (min(verified.expires_at, now + _REMEMBER_SECONDS), verified)
         return caller
 
+    def refuse_shut_out(self, caller: Caller) -> None:
+        """Raise Unauthenticated where somebody was shut out, whatever stands for him."""
+        if self._revocations.holds("", caller.client_id, caller.subject):
+            raise Unauthenticated("revoked")
+
     def _admitted(self, verified: Verified) -> Caller:
         caller = verified.caller
         if self._revocations.holds(verified.jti, caller.client_id, caller.subject):

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from catalog import image_index, image_views
 from catalog.context import Caller, Catalogue
-from catalog.errors import ObjectStoreDown
+from catalog.errors import NotFound, ObjectStoreDown
 from catalog.image_index import IndexedInstance
 from catalog.image_views import Counted, ViewedStudy
 from catalog.objects import ObjectStore
@@ -30,6 +30,24 @@ class Looked:
 
     study: ViewedStudy
     index: Index
+
+    def everything(self) -> list[IndexedInstance]:
+        """Return its instances, series by series."""
+        return [each for members in self.index.values() for each in members]
+
+    def series(self, uid: str) -> list[IndexedInstance]:
+        """Return the instances of a series. Raises NotFound."""
+        found = self.index.get(uid)
+        if not found:
+            raise NotFound("没有该序列", "No such series", code="unknown_series")
+        return found
+
+    def instance(self, series: str, uid: str) -> IndexedInstance:
+        """Return an instance of a series. Raises NotFound."""
+        for each in self.series(series):
+            if each.SOPInstanceUID == uid:
+                return each
+        raise NotFound("没有该图像", "No such instance", code="unknown_instance")
 
 
 class ImageDesk:

@@ -53,6 +53,8 @@ class ExchangeSettings(BaseSettings):
     pace_images_per_second: float = Field(default=500.0, ge=0)
     pace_images_burst: int = Field(default=5000, ge=1)
 
+    image_grant_minutes: int = Field(default=30, ge=1, le=480)  # how long a link to images holds
+
     # different patients one caller asked for within an hour: from here on it is an alarm, from there on refused
     harvest_alarm_people: int = Field(default=120, ge=1)
     harvest_limit_people: int = Field(default=600, ge=1)

@@ -178,6 +178,10 @@ PLACES: Final[dict[Route, Place]] = {
         query="StudyInstanceUID={study}",
     ),
     **{each: Place("images") for each in ACCESS if each[1].startswith("/dicom-web/studies/")},
+    ("POST", "/v1/image-grants"): Place(
+        "images", _made(OWN), lambda names: {"StudyInstanceUIDs": [names["study"]]}
+    ),
+    ("POST", "/v1/image-grants/{grant_id}/end"): Place("image grant"),
     ("GET", "/fhir/Observation"): _found("chart", "patient"),
     ("POST", "/fhir/Observation/_search"): _FOUND_BY_NUMBER,
     ("GET", "/fhir/Observation/{resource_id}"): Place("value"),

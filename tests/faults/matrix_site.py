@@ -13,6 +13,7 @@ from catalog import (
     clients,
     documents,
     identity_events,
+    image_grants,
     investigations,
     notices,
     quality,
@@ -70,6 +71,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
         city.hospital(code)
     checks = _checks(city)
     reports = _reports(city, store)
+    images = _images(city, store)
     return Site(
         {
             NONE: {NONE: {}},
@@ -79,7 +81,8 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             "attachment": reports
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
             **_charts(city),
-            "images": _images(city, store),
+            "images": images,
+            "image grant": _image_grants(city, images),
             "record": _records(city),
             **_entries(city),
             "form": {kind: {"form_name": name} for kind, name in _FORMS.items()},
@@ -295,6 +298,19 @@ def _grants(city: City) -> dict[str, dict[Kind, Names]]:
     own = _numbered("grant_id", **found)
     reviewed = {OWN: own[COLLEAGUE], FOREIGN: own[FOREIGN], UNKNOWN: own[UNKNOWN], MALFORMED: own[MALFORMED]}
     return {"grant": own, "grant to review": reviewed}
+
+
+def _image_grants(city: City, images: dict[Kind, Names]) -> dict[Kind, Names]:
+    found = {}
+    for kind, caller, of in (
+        (OWN, DOCTOR, OWN),
+        (FOREIGN, _OTHER, FOREIGN),
+        (COLLEAGUE, Caller("dr.B2", "doctor", "B"), OWN),
+    ):
+        study = images[of]["study"]
+        link = image_grants.open_link(city.catalogue, caller, [study], timedelta(hours=1), lambda *_: None)
+        found[kind] = link.id
+    return _numbered("grant_id", **found)
 
 
 def _rulings(city: City) -> dict[str, dict[Kind, Names]]:

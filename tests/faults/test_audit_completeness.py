@@ -78,6 +78,8 @@ ACTS: frozenset[Route] = frozenset(
         ("POST", "/v1/admin/webhooks"),
         ("POST", "/v1/admin/webhooks/{webhook_id}/remove"),
         ("POST", "/v1/admin/webhooks/{webhook_id}/retry"),
+        ("POST", "/v1/image-grants"),  # tests/exchange/test_image_links.py
+        ("POST", "/v1/image-grants/{grant_id}/end"),
         ("POST", "/v1/break-glass"),
         ("POST", "/v1/break-glass/{grant_id}/end"),
         ("POST", "/v1/investigations"),
