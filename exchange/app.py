@@ -39,6 +39,7 @@ from exchange import (
     qc,
     quality,
     questions,
+    rendered,
     repeats,
     report_curation,
     reports,
@@ -47,11 +48,13 @@ from exchange import (
     session,
     sheets,
     supply,
+    wado_uri,
     webhooks,
 )
 from exchange.auth import PUBLIC, unlisted_routes
 from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
+from exchange.darkroom import Darkroom
 from exchange.deadline import Deadline
 from exchange.description import describe
 from exchange.downloads import Downloads
@@ -73,6 +76,8 @@ _FROM_ANYBODY_BYTES: Final = 16 << 10
 _PARTS: Final = (
     checks,
     dicomweb,
+    rendered,
+    wado_uri,
     image_grants,
     sheets,
     history,
@@ -134,6 +139,7 @@ def create_app(
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
     swift = Swift(catalogue.engine, settings.check_connections, at_once=settings.checks_at_once)
     store_threads = StoreThreads()
+    darkroom = Darkroom(settings.pictures_at_once)
     password_work = PasswordWork()
 
     @asynccontextmanager
@@ -148,6 +154,7 @@ def create_app(
         at_order.close()
         store_threads.close()
         password_work.close()
+        darkroom.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -165,6 +172,7 @@ def create_app(
     app.state.pace = Pace(settings)
     app.state.harvest = Harvest(settings)
     app.state.swift = swift
+    app.state.darkroom = darkroom
     app.state.images = ImageDesk(store, store_threads)
     app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)

@@ -19,7 +19,7 @@ from catalog.image_index import IndexedInstance, Json
 from exchange import dicom_json, multipart
 from exchange.dicom_json import Query, read_query
 from exchange.image_desk import Looked
-from exchange.image_reader import DicomJson, Instance, Reader, ReaderOf, Series, Study
+from exchange.image_reader import UNCHANGED, DicomJson, Instance, Reader, ReaderOf, Series, Study
 from exchange.multipart import Part
 
 router = APIRouter(tags=["dicomweb"])
@@ -34,6 +34,7 @@ _JSON: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {dicom_json.MEDIA_TYPE: {"schema": {"type": "array"}, "example": [_EXAMPLE]}}}
 }
 _RELATED: Final[dict[int | str, dict[str, Any]]] = {
+    **UNCHANGED,
     200: {
         "content": {
             "multipart/related": {
@@ -41,7 +42,7 @@ _RELATED: Final[dict[int | str, dict[str, Any]]] = {
                 "example": "--…\r\nContent-Type: application/dicom;transfer-syntax=1.2.840.10008.1.2.1\r\n\r\n…",
             }
         }
-    }
+    },
 }
 
 
@@ -74,7 +75,7 @@ async def search_studies(request: Request, reader: ReaderOf) -> Response:
     page = await run_in_threadpool(
         image_views.search, reader.catalogue, reader.caller, named, tell, reader.counted
     )
-    return reader.json(asked.page(page.given))
+    return await reader.json(asked.page(page.given))
 
 
 def _named(query: Query) -> tuple[whose.Whose, ...]:
@@ -106,7 +107,7 @@ async def search_series(study: Study, request: Request, reader: ReaderOf) -> Res
     looked = await reader.look(study)
     shown = looked.study.shown
     rows = [dicom_json.of_series(shown, each, reader.root, query.include) for each in looked.index.values()]
-    return reader.json(query.page([row for row in rows if query.matches(row)]))
+    return await reader.json(query.page([row for row in rows if query.matches(row)]))
 
 
 @router.get(
@@ -119,7 +120,7 @@ async def search_series(study: Study, request: Request, reader: ReaderOf) -> Res
 async def search_study_instances(study: Study, request: Request, reader: ReaderOf) -> Response:
     """Return the instances of a study."""
     looked = await reader.look(study)
-    return _instances(request, reader, looked, looked.everything())
+    return await _instances(request, reader, looked, looked.everything())
 
 
 @router.get(
@@ -134,16 +135,16 @@ async def search_series_instances(
 ) -> Response:
     """Return the instances of a series."""
     looked = await reader.look(study)
-    return _instances(request, reader, looked, looked.index.get(series, []))
+    return await _instances(request, reader, looked, looked.index.get(series, []))
 
 
-def _instances(
+async def _instances(
     request: Request, reader: Reader, looked: Looked, found: Sequence[IndexedInstance]
 ) -> Response:
     query = read_query(request.query_params.multi_items()).ask_only(dicom_json.INSTANCE_KEYS)
     shown = looked.study.shown
     rows = [dicom_json.of_instance(shown, each, reader.root, query.include) for each in found]
-    return reader.json(query.page([row for row in rows if query.matches(row)]))
+    return await reader.json(query.page([row for row in rows if query.matches(row)]))
 
 
 # --- WADO-RS --------------------------------------------------------------------------------------------
@@ -153,33 +154,36 @@ def _instances(
     _STUDY + "/metadata",
     response_class=DicomJson,
     summary="检查的元数据 / metadata of a study",
-    responses=_JSON,
+    responses=_JSON | UNCHANGED,
 )
 async def study_metadata(study: Study, reader: ReaderOf) -> Response:
     """Return everything but the pixels of a study."""
-    return _metadata(reader, (await reader.look(study)).everything())
+    looked = await reader.look(study)
+    return await reader.described(looked, looked.everything())
 
 
 @router.get(
     _SERIES + "/metadata",
     response_class=DicomJson,
     summary="序列的元数据 / metadata of a series",
-    responses=_JSON,
+    responses=_JSON | UNCHANGED,
 )
 async def series_metadata(study: Study, series: Series, reader: ReaderOf) -> Response:
     """Return everything but the pixels of a series."""
-    return _metadata(reader, (await reader.look(study)).series(series))
+    looked = await reader.look(study)
+    return await reader.described(looked, looked.series(series))
 
 
 @router.get(
     _INSTANCE + "/metadata",
     response_class=DicomJson,
     summary="一幅图像的元数据 / metadata of an instance",
-    responses=_JSON,
+    responses=_JSON | UNCHANGED,
 )
 async def instance_metadata(study: Study, series: Series, instance: Instance, reader: ReaderOf) -> Response:
     """Return everything but the pixels of an instance."""
-    return _metadata(reader, [(await reader.look(study)).instance(series, instance)])
+    looked = await reader.look(study)
+    return await reader.described(looked, [looked.instance(series, instance)])
 
 
 @router.get(_STUDY, response_class=Response, summary="整个检查 / a study", responses=_RELATED)
@@ -240,10 +244,6 @@ async def retrieve_bulkdata(
     here = f"{multipart.location(found, _at(reader, study))}/bulkdata/{path}"
     part = Part(multipart.OCTETS, here, ((found.key, *found.bulk[path]),))
     return reader.parts(study, [part])
-
-
-def _metadata(reader: Reader, found: Sequence[IndexedInstance]) -> Response:
-    return reader.written(b"[" + b",".join(each.described for each in found) + b"]")
 
 
 def _files(reader: Reader, study: str, found: Sequence[IndexedInstance]) -> Response:

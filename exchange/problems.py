@@ -28,7 +28,13 @@ from exchange.outcomes import Refused, issue_of_problem, outcome
 
 log = logging.getLogger("huren.exchange")
 
+
+class NoPicture(HurenError):
+    """This frame cannot be shown as a picture; its stored bytes can be fetched."""
+
+
 STATUS: Final[dict[type[HurenError], HTTPStatus]] = {
+    NoPicture: HTTPStatus.NOT_ACCEPTABLE,
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     NotAllowed: HTTPStatus.FORBIDDEN,

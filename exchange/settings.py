@@ -53,6 +53,7 @@ class ExchangeSettings(BaseSettings):
     pace_images_per_second: float = Field(default=500.0, ge=0)
     pace_images_burst: int = Field(default=5000, ge=1)
 
+    pictures_at_once: int = Field(default=2, ge=1, le=64)  # a process each
     image_grant_minutes: int = Field(default=30, ge=1, le=480)  # how long a link to images holds
 
     # different patients one caller asked for within an hour: from here on it is an alarm, from there on refused

@@ -73,7 +73,11 @@ def keep_objects(city: City, store: ObjectStore, uid: str) -> dict[str, str]:
         "sha256": "",
         "frames": [[640, 128]],
         "bulk": {"00281201": [520, 16]},
-        "metadata": {"00281201": {"vr": "OW"}},
+        "metadata": {
+            "00280010": {"vr": "US", "Value": [8]},
+            "00280011": {"vr": "US", "Value": [8]},
+            "00281201": {"vr": "OW"},
+        },
     }
     store.put_bytes(key, bytes(1024))
     store.put_bytes(sidecar_key, gzip.compress(orjson.dumps({"format": 1, "instances": [instance]})))
@@ -83,4 +87,4 @@ def keep_objects(city: City, store: ObjectStore, uid: str) -> dict[str, str]:
 def named(uid: str) -> dict[str, str]:
     """Return what the addresses of a study's only instance are made of."""
     place = {"study": uid, "series": f"{uid}.0", "instance": f"{uid}.1"}
-    return {**place, "frames": "1", "path": "00281201"}
+    return {**place, "frames": "1", "frame": "1", "path": "00281201"}

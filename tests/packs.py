@@ -79,6 +79,16 @@ def encode(dataset: Dataset, TransferSyntaxUID: str = EXPLICIT) -> bytes:
     return out.getvalue()
 
 
+def compressed(sent: Sent, TransferSyntaxUID: str, frames: Iterable[bytes]) -> Sent:
+    """The same instance with its pixels encapsulated, a fragment for each frame (PS3.5 §A.4)."""
+    head = sent.data[: sent.data.rindex(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))]
+    items = [b"", *(frame + b"\0" * (len(frame) % 2) for frame in frames)]
+    pixels = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    start = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    data = head + start + pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    return Sent(sent.SOPClassUID, sent.SOPInstanceUID, TransferSyntaxUID, data)
+
+
 def element(tag: int, vr: bytes, value: bytes) -> bytes:
     """One explicit little endian element with exactly these bytes."""
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)

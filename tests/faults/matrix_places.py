@@ -178,6 +178,10 @@ PLACES: Final[dict[Route, Place]] = {
         query="StudyInstanceUID={study}",
     ),
     **{each: Place("images") for each in ACCESS if each[1].startswith("/dicom-web/studies/")},
+    ("GET", "/dicom-web/wado"): Place(
+        "images",
+        query="requestType=WADO&contentType=application/dicom&studyUID={study}&seriesUID={series}&objectUID={instance}",
+    ),
     ("POST", "/v1/image-grants"): Place(
         "images", _made(OWN), lambda names: {"StudyInstanceUIDs": [names["study"]]}
     ),
