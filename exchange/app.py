@@ -70,6 +70,7 @@ from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
+from exchange.web import look, static_files
 
 TITLE: Final = "Huren 互认"
 _FROM_ANYBODY_BYTES: Final = 16 << 10
@@ -111,6 +112,8 @@ _PARTS: Final = (
     session,
     health,
     interface,
+    look,
+    static_files,
 )
 
 

@@ -126,6 +126,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
             ("/{study}/series/{series}/instances/{instance}/frames/{frame}/thumbnail", "read"),
         )
     },
+    ("GET", "/look/studies/{study}"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 502)),
     ("GET", "/dicom-web/wado"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 406, 502)),
     ("POST", "/v1/image-grants"): Rule(_CARE, _IMAGES, "image_grant.add", (404,)),
     ("POST", "/v1/image-grants/{grant_id}/end"): Rule(_CARE, _IMAGES, "image_grant.end", (404,)),
@@ -239,6 +240,7 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/session"): Rule(frozenset(), "", "session.sign_in", (403, 429, 503)),
     ("POST", "/v1/session/first"): Rule(frozenset(), "", "session.first", (403, 429, 503)),
     ("POST", "/oauth2/token"): Rule(frozenset(), "", "token.issue", (400, 401, 503)),
+    ("GET", "/static/{digest}/{name}"): Rule(frozenset(), "", _NONE, (404,)),
     ("GET", "/.well-known/jwks.json"): Rule(frozenset(), "", _NONE),
     ("GET", "/.well-known/oauth-authorization-server"): Rule(frozenset(), "", _NONE),
     ("GET", "/.well-known/smart-configuration"): Rule(frozenset(), "", _NONE),

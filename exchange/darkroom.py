@@ -50,6 +50,9 @@ class Darkroom:
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(children):
             self._idle.put(None)
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._is_closed = False
         self._room = threading.BoundedSemaphore(_WAITING)
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="darkroom")
         self.children_started = 0
@@ -75,7 +78,7 @@ class Darkroom:
             return child.make(negative, view, self._wall_seconds)
         except _Dead:
             self.faults += 1
-            _end(child)
+            self._ended(child)
             child = None
             raise _no_picture("stopped") from None
         except NoPicture:
@@ -97,14 +100,33 @@ class Darkroom:
             self._idle.put(child)
 
     def close(self) -> None:
-        """End every child that is idle, and what waits."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        while not self._idle.empty():
-            _end(self._idle.get())
+        """End every child, what it is making, and what waits."""
+        with self._lock:
+            self._is_closed = True
+            for child in self._children:
+                child.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for child in self._children:
+            child.end()
 
     def _started(self) -> "_Child":
+        with self._lock:
+            if self._is_closed:
+                raise _not_started()
+            child = _Child()
+            self._children.add(child)
         self.children_started += 1
-        return _Child()
+        try:
+            child.be_ready()
+        except _Dead:
+            self._ended(child)
+            raise _not_started() from None
+        return child
+
+    def _ended(self, child: "_Child | None") -> None:
+        if child is not None:
+            self._children.discard(child)
+            child.end()
 
 
 class _Dead(Exception):
@@ -127,13 +149,10 @@ class _Child:
         self._answers = cast(IO[bytes], self._process.stdout)
         os.set_blocking(self._requests.fileno(), False)
         self._pending = bytearray()
-        try:
-            self._line(time.monotonic() + _START_SECONDS)
-        except _Dead:
-            self.end()
-            raise Unavailable(
-                "图像处理进程无法启动", "The process that makes pictures does not start", code="darkroom"
-            ) from None
+
+    def be_ready(self) -> None:
+        """Wait until it can be asked. Raises _Dead."""
+        self._line(time.monotonic() + _START_SECONDS)
 
     def make(self, negative: Negative, view: View, seconds: float) -> bytes:
         """Return the picture. Raises NoPicture, _Dead."""
@@ -193,17 +212,22 @@ class _Child:
             raise _Dead
         self._pending += piece
 
-    def end(self) -> None:
-        """Kill the process: it holds nothing worth a farewell."""
+    def kill(self) -> None:
+        """Kill the process: it holds nothing worth a farewell. Whoever waits for it hears of it."""
         self._process.kill()
+
+    def end(self) -> None:
+        """Kill the process and forget it."""
+        self.kill()
         self._process.wait()
         self._requests.close()
         self._answers.close()
 
 
-def _end(child: _Child | None) -> None:
-    if child is not None:
-        child.end()
+def _not_started() -> Unavailable:
+    return Unavailable(
+        "图像处理进程无法启动", "The process that makes pictures does not start", code="darkroom"
+    )
 
 
 def _no_picture(reason: str) -> NoPicture:

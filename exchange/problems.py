@@ -25,6 +25,7 @@ from catalog.errors import (
     Unavailable,
 )
 from exchange.outcomes import Refused, issue_of_problem, outcome
+from exchange.web.pages import page
 
 log = logging.getLogger("huren.exchange")
 
@@ -76,7 +77,14 @@ def status_of(error: HurenError) -> HTTPStatus:
 
 
 def problem_at(path: str, status: int, code: str, zh: str, en: str, **extra: Any) -> Response:
-    """Return the answer in the language of the address: an OperationOutcome below /fhir, else problem+json."""
+    """Return the answer in the language of the address: an OperationOutcome below /fhir, a page where pages are.
+
+    Everywhere else it is problem+json.
+    """
+    if path.startswith("/look/"):
+        answer = page("trouble.html", "zh", int(status), said=zh, said_too=en, code=code)
+        answer.headers.update(_headers(status))
+        return answer
     if path == "/fhir" or path.startswith("/fhir/"):
         issue = issue_of_problem(int(status), code, zh, en, str(extra.get("field", "")))
         return outcome(status, [issue], _headers(status))

@@ -74,8 +74,9 @@ def test_a_hospitals_own_auditor_is_shown_and_recounts_the_figures_of_that_hospi
 def test_no_token_no_answer(quiet: Service, method: str, path: str) -> None:
     answer = quiet.call(method, path.replace("{check_id}", "x"), role="")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    kind = "fhir" if path.startswith("/fhir") else "problem"
-    assert answer.headers["content-type"] == f"application/{kind}+json"
+    kinds = {"/fhir": "application/fhir+json", "/look": "text/html; charset=utf-8"}
+    expected = kinds.get(path[:5], "application/problem+json")
+    assert answer.headers["content-type"] == expected
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ PLACES: Final[dict[Route, Place]] = {
         query="StudyInstanceUID={study}",
     ),
     **{each: Place("images") for each in ACCESS if each[1].startswith("/dicom-web/studies/")},
+    ("GET", "/look/studies/{study}"): Place("images"),
     ("GET", "/dicom-web/wado"): Place(
         "images",
         query="requestType=WADO&contentType=application/dicom&studyUID={study}&seriesUID={series}&objectUID={instance}",

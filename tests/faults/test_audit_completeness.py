@@ -94,7 +94,11 @@ ACTS: frozenset[Route] = frozenset(
         # needs an object store; audited before a byte is read: tests/catalog/test_reports.py
         ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"),
         # a viewing has one record, whatever it fetches: tests/exchange/test_dicomweb.py
-        *(each for each in ACCESS if each[1].startswith(("/dicom-web/studies/", "/dicom-web/wado"))),
+        *(
+            each
+            for each in ACCESS
+            if each[1].startswith(("/dicom-web/studies/", "/dicom-web/wado", "/look/"))
+        ),
     }
 )
 
