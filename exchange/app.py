@@ -142,6 +142,7 @@ def create_app(
     at_order = Deadline(settings.cds_seconds, settings.check_threads)
     swift = Swift(catalogue.engine, settings.check_connections, at_once=settings.checks_at_once)
     store_threads = StoreThreads()
+    image_desk = ImageDesk(store, store_threads, settings.image_cache_bytes, settings.image_cache_dir)
     darkroom = Darkroom(settings.pictures_at_once)
     password_work = PasswordWork()
 
@@ -158,6 +159,7 @@ def create_app(
         store_threads.close()
         password_work.close()
         darkroom.close()
+        image_desk.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -176,7 +178,7 @@ def create_app(
     app.state.harvest = Harvest(settings)
     app.state.swift = swift
     app.state.darkroom = darkroom
-    app.state.images = ImageDesk(store, store_threads)
+    app.state.images = image_desk
     app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:

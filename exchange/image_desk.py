@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -15,6 +16,7 @@ from catalog.errors import NotFound, ObjectStoreDown
 from catalog.image_index import IndexedInstance
 from catalog.image_views import Counted, ViewedStudy
 from catalog.objects import ObjectStore
+from exchange.image_cache import ImageCache
 from exchange.image_stream import Readers
 from exchange.store_threads import StoreThreads
 
@@ -53,8 +55,15 @@ class Looked:
 class ImageDesk:
     """What one event loop knows of studies that are being looked at."""
 
-    def __init__(self, store: ObjectStore | None, threads: StoreThreads) -> None:
+    def __init__(
+        self,
+        store: ObjectStore | None,
+        threads: StoreThreads,
+        cache_bytes: int = 0,
+        cache_dir: Path | None = None,
+    ) -> None:
         self._store = store
+        self._cache = ImageCache(store, cache_bytes, cache_dir) if store else None
         self._threads = threads
         self.readers = Readers()
         self._allowed: OrderedDict[tuple[str, str, str, str], tuple[float, ViewedStudy]] = OrderedDict()
@@ -66,8 +75,20 @@ class ImageDesk:
     def store(self) -> ObjectStore:
         """Return the object store. Raises ObjectStoreDown where the service was made without one."""
         if self._store is None:
-            raise ObjectStoreDown("未配置影像存储", "There is no object store here", code="no_store")
+            raise _no_store()
         return self._store
+
+    @property
+    def packs(self) -> ImageCache:
+        """Return what reads packs. Raises ObjectStoreDown where the service was made without an object store."""
+        if self._cache is None:
+            raise _no_store()
+        return self._cache
+
+    def close(self) -> None:
+        """Give back the file of the cache."""
+        if self._cache is not None:
+            self._cache.close()
 
     def forget(self) -> None:
         """Ask the catalogue anew who may look at what."""
@@ -125,6 +146,10 @@ class ImageDesk:
         while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
             _, forgotten = self._kept.popitem(last=False)
             self._kept_bytes -= _held_bytes(forgotten)
+
+
+def _no_store() -> ObjectStoreDown:
+    return ObjectStoreDown("未配置影像存储", "There is no object store here", code="no_store")
 
 
 def _held_bytes(index: Index) -> int:

@@ -171,7 +171,7 @@ class Reader:
             return unchanged(tag)
         readers = self.desk.readers
         readers.refuse_more()
-        body = stream(self.desk.store, self.threads, readers, steps, lambda: self.still(study))
+        body = stream(self.desk.packs, self.threads, readers, steps, lambda: self.still(study))
         headers = {**NO_STORE, "Content-Length": str(size_bytes), "Content-Type": content_type, "ETag": tag}
         return StreamingResponse(body, headers=headers)
 

@@ -8,9 +8,8 @@ hold is bounded: the more there are, the smaller their windows, and too many are
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from catalog.objects import ObjectStore
 from exchange.multipart import Range
 from exchange.store_threads import StoreThreads, store_busy
 
@@ -23,6 +22,13 @@ _PIECE_BYTES: Final = 256 << 10
 
 Step = bytes | Range  # what is sent as it is, or read first
 StillAllowed = Callable[[], Awaitable[None]]  # raises what stands against it
+
+
+class Packs(Protocol):
+    """What packs are read from: the object store, or what was read of it before."""
+
+    def read_range(self, key: str, start: int, size: int, /) -> bytes:
+        """Return `size` bytes from `start`."""
 
 
 @dataclass(slots=True)
@@ -76,7 +82,7 @@ def windows(steps: Iterable[Step], most_bytes: int = _WINDOW_BYTES) -> Iterator[
 
 
 async def stream(
-    store: ObjectStore,
+    packs: Packs,
     threads: StoreThreads,
     readers: Readers,
     steps: Sequence[Step],
@@ -89,8 +95,8 @@ async def stream(
     try:
         for number, window in enumerate(planned):
             await still_allowed()
-            content = await (following or _read(store, threads, window))
-            following = _read(store, threads, planned[number + 1]) if number + 1 < len(planned) else None
+            content = await (following or _read(packs, threads, window))
+            following = _read(packs, threads, planned[number + 1]) if number + 1 < len(planned) else None
             for each in window.sent:
                 if isinstance(each, bytes):
                     yield each
@@ -105,12 +111,12 @@ async def stream(
             following.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def _read(store: ObjectStore, threads: StoreThreads, window: Window) -> "asyncio.Future[bytes]":
+def _read(packs: Packs, threads: StoreThreads, window: Window) -> "asyncio.Future[bytes]":
     async def read() -> bytes:
         size = window.end - window.start
         if not size:
             return b""
-        return await threads.run(lambda: store.read_range(window.key, window.start, size))
+        return await threads.run(lambda: packs.read_range(window.key, window.start, size))
 
     return asyncio.ensure_future(read())
 

@@ -242,11 +242,11 @@ async def _negative(reader: Reader, instance: IndexedInstance, number: int, rang
     facts = facts_of(instance, number)
     if sum(size for _, _, size in ranges) > FRAME_LIMIT_BYTES:
         raise _no_frames()
-    store = reader.desk.store
+    packs = reader.desk.packs
 
     def read() -> tuple[dict[str, bytes], bytes]:
-        tables = {name: store.read_range(*place) for name, place in facts.missing.items()}
-        return tables, b"".join(store.read_range(*each) for each in ranges)
+        tables = {name: packs.read_range(*place) for name, place in facts.missing.items()}
+        return tables, b"".join(packs.read_range(*each) for each in ranges)
 
     tables, frame = await reader.threads.run(read)
     return Negative(frame, facts.stored, facts.shades, {**facts.tables, **tables})

@@ -53,6 +53,8 @@ class ExchangeSettings(BaseSettings):
     pace_images_per_second: float = Field(default=500.0, ge=0)
     pace_images_burst: int = Field(default=5000, ge=1)
 
+    image_cache_bytes: int = Field(default=1 << 30, ge=0)  # of a file without a name
+    image_cache_dir: Path | None = None  # else where the system keeps temporary files
     pictures_at_once: int = Field(default=2, ge=1, le=64)  # a process each
     image_grant_minutes: int = Field(default=30, ge=1, le=480)  # how long a link to images holds
 
