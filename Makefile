@@ -17,12 +17,14 @@ help:
 	@echo 'make soak    长时间故障试验 / the long fault runs (HUREN_SOAK=0.1 make soak: a tenth of them)'
 	@echo 'make lock    更新依赖锁 / renew requirements.lock (needs uv)'
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml exchange/viewer_package.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Huren needs Python 3.11 or newer")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo '安装依赖 / installing what requirements.lock lists ...'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@{ command -v npm >/dev/null && $(BIN)/huren viewer install; } || \
+	  echo '未装 OHIF,影像以快速浏览显示;补装:huren viewer install / Without OHIF, images are shown by the quick look; to add it: huren viewer install'
 	@touch $@
 
 demo: $(STAMP)

@@ -48,6 +48,7 @@ ELSEWHERE: Final = {
     "webhook": "exchange.cli_webhook:webhook",
     "erase": "dicom_node.cli_erase:erase",
     "seed": "catalog.cli_seed:seed",
+    "viewer": "exchange.cli_viewer:viewer",
 }
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+import sys
 from pathlib import Path
 
 from pydantic import Field
@@ -20,6 +21,7 @@ class ExchangeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HUREN_", frozen=True, extra="ignore")
 
     env: Environment = "production"
+    viewer_dir: Path = Path(sys.prefix) / "share/huren/viewer"  # with a folder for each version of it
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")  # as callers reach it

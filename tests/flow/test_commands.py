@@ -26,7 +26,7 @@ from tests.flow.running import PATIENT, Running, huren, make_instance, until
 pytestmark = pytest.mark.flow
 README = Path(__file__).parents[2] / "README.md"
 TODAY = "2026-03-02"
-WITHOUT_A_FOLDER = {("openapi",), ("items", "score")}
+WITHOUT_A_FOLDER = {("openapi",), ("items", "score"), ("viewer", "install"), ("viewer", "status")}
 
 
 @pytest.fixture(scope="module")
