@@ -70,6 +70,7 @@ from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
+from exchange.viewer import Viewer
 from exchange.web import look, static_files
 
 TITLE: Final = "Huren 互认"
@@ -183,6 +184,7 @@ def create_app(
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)
+    app.mount("/viewer", Viewer(settings.viewer_dir))
     problems.install(app)
     describe(app)
     app.add_middleware(

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import Mount
 
 from catalog.context import EVERY_SCOPE, Caller
 from catalog.errors import NotAllowed
@@ -245,6 +246,8 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/.well-known/oauth-authorization-server"): Rule(frozenset(), "", _NONE),
     ("GET", "/.well-known/smart-configuration"): Rule(frozenset(), "", _NONE),
 }
+# the viewer's own files: they are the same for everybody, and what they show they fetch from /dicom-web
+PUBLIC_FILES: Final = frozenset({"/viewer"})
 
 
 def scopes_of(role: str) -> frozenset[str]:
@@ -306,5 +309,7 @@ def routes_of(app: FastAPI) -> set[tuple[str, str]]:
 
 
 def unlisted_routes(app: FastAPI) -> set[tuple[str, str]]:
-    """Return the routes that neither table knows: there must be none."""
-    return routes_of(app) - set(ACCESS) - set(PUBLIC)
+    """Return the routes and the mounted files that no table knows: there must be none."""
+    mounted = {("MOUNT", each.path) for each in app.routes if isinstance(each, Mount)}
+    files = {("MOUNT", path) for path in PUBLIC_FILES}
+    return (routes_of(app) | mounted) - set(ACCESS) - set(PUBLIC) - files

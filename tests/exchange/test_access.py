@@ -33,7 +33,13 @@ def test_a_route_that_was_added_without_a_rule_keeps_the_service_from_starting()
     app.get("/v1/forgotten")(lambda: None)
     router.get("/v1/forgotten-too")(lambda: None)
     app.include_router(router)
-    assert unlisted_routes(app) == {("GET", "/v1/forgotten"), ("GET", "/v1/forgotten-too")}
+    app.mount("/forgotten-files", lambda: None)
+    app.mount("/viewer", lambda: None)
+    assert unlisted_routes(app) == {
+        ("GET", "/v1/forgotten"),
+        ("GET", "/v1/forgotten-too"),
+        ("MOUNT", "/forgotten-files"),
+    }
 
 
 @pytest.mark.parametrize(("route", "rule"), sorted(ACCESS.items(), key=lambda entry: entry[0]))
