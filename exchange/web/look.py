@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from catalog.image_index import IndexedInstance, Json
 from catalog.image_views import ShownStudy
 from catalog.rules import HOSPITAL_ZONE
-from exchange import image_links
+from exchange import image_links, viewer_installation
 from exchange.image_desk import Index
 from exchange.image_reader import ReaderOf, Study
 from exchange.pixels import is_known
@@ -71,7 +71,7 @@ async def look(
         number=number,
         picture=_frame_at(chosen, number) if chosen else "",
         presets=[key for key in TEXTS[language] if key.startswith("preset_")],
-        has_viewer=False,
+        has_viewer=viewer_installation.find(request.app.state.settings.viewer_dir) is not None,
         viewer=f"/viewer/basic?{f'grant={secret}&' if secret else ''}StudyInstanceUIDs={study}",
         data=told_to_scripts(
             {

@@ -68,12 +68,19 @@ class House:
 
     def link(self, *uids: str) -> str:
         """Return the address at which a link of B's doctor opens studies in the viewer."""
+        return self._linked("viewer", *uids)
+
+    def look(self, uid: str) -> str:
+        """Return the address at which a link of B's doctor opens a study in the quick look."""
+        return self._linked("quick_look", uid)
+
+    def _linked(self, what: str, *uids: str) -> str:
         answer = self.call("POST", "/v1/image-grants", json={"StudyInstanceUIDs": list(uids)})
         assert answer.status_code == 201, answer.text
         told = answer.json()
         self.grants.append(told["grant"])
         self._last = told["grant_id"]
-        address: str = told["viewer"]
+        address: str = told[what]
         return address.removeprefix(self.url)
 
     def end_link(self) -> None:

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Response
 
 from tests.browser.pictures import Array, seen_blocks
 
+_VIEWPORTS = "canvas.cornerstone-canvas"
 _CANVASES = "canvas => canvas.map(each => each.toDataURL('image/png'))"
 
 
@@ -23,6 +24,7 @@ class Reading:
     errors: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
+    canvases: str = _VIEWPORTS
 
     def open(self, path: str) -> None:
         """Go to an address of the exchange."""
@@ -30,7 +32,7 @@ class Reading:
 
     def seen(self) -> list[Array]:
         """Return what each canvas shows now, as blocks; those that are black are left out."""
-        found: list[str] = self.page.locator("canvas.cornerstone-canvas").evaluate_all(_CANVASES)
+        found: list[str] = self.page.locator(self.canvases).evaluate_all(_CANVASES)
         told = (seen_blocks(base64.b64decode(each.partition(",")[2])) for each in found)
         return [each for each in told if each is not None]
 
@@ -49,7 +51,7 @@ class Reading:
 
     def assert_clean(self) -> None:
         """Fail where the page had an error, asked elsewhere, or was refused anything."""
-        assert self.errors == []
+        assert not self.errors, self.errors
         assert self.refused == []
         elsewhere = [url for url in self.asked if not url.startswith((f"{self.origin}/", "data:", "blob:"))]
         assert elsewhere == []
