@@ -5,8 +5,10 @@ import resource
 import shlex
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 import typer.core
@@ -14,6 +16,9 @@ import typer.core
 from catalog.console import HERE, DataDir
 from catalog.errors import HurenError
 from catalog.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from exchange.deposit import Deposits
 
 ELSEWHERE: Final = {
     "demo": "exchange.demo:demo",
@@ -124,7 +129,8 @@ def up(
         reserved_port(ExchangeSettings().http_port if http_port is None else http_port) as http,
         open_workplace(data_dir, own=True, s3=True, on_wait=lambda text: typer.echo(text, err=True)) as place,
     ):
-        house = House(place, _roles(place.data_dir, dicom, http))
+        stow = ExchangeSettings().stow is not False
+        house = House(place, _roles(place.data_dir, dicom, http, stow=stow))
         try:
             house.start()
             if house.wait_until_answering((dicom, http), stop):
@@ -138,14 +144,23 @@ def up(
             house.stop()
 
 
-def _roles(data_dir: Path, dicom: int, http: int) -> dict[str, list[str]]:
+def _roles(data_dir: Path, dicom: int, http: int, *, stow: bool) -> dict[str, list[str]]:
     run, data = [sys.executable, str(Path(__file__).resolve())], ["--data-dir", str(data_dir)]
     return {
         "node": [*run, "node", *data, "--dicom-port", str(dicom)],
-        "api": [*run, "api", *data, "--http-port", str(http)],
+        "api": [*run, "api", *data, "--http-port", str(http), "--stow" if stow else "--no-stow"],
         "ship": [*run, "ship", *data],
         "audit": [*run, "audit", "seal", "--follow", *data],
     }
+
+
+@contextmanager
+def open_deposits(spool_dir: Path, run_dir: Path) -> Iterator["Deposits"]:
+    """Yield what keeps images that are handed in over HTTP: `exchange` asks for it, `dicom_node` has it."""
+    from dicom_node import deposit
+
+    with deposit.open_deposits(spool_dir, run_dir) as deposits:
+        yield deposits
 
 
 def main() -> None:
@@ -155,7 +170,7 @@ def main() -> None:
     )  # a core dump, of it or of what it starts, would hold patients
     set_up_logging()
     try:
-        app()
+        app(obj=open_deposits)
     except HurenError as error:
         typer.echo(f"错误:{error.zh}\nerror: {error.en} [{error.code}]", err=True)
         raise SystemExit(1) from None

@@ -224,3 +224,26 @@ class PackRecord:
     completeness: dict[str, Any] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     reports: "tuple[ReportMessage, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DepositedInstance:
+    """How an instance fared that was handed in over HTTP; `failure` is a status of C-STORE, 0 where it is durable.
+
+    A UID is empty where it could not be read, or is none.
+    """
+
+    SOPClassUID: str = ""
+    SOPInstanceUID: str = ""
+    StudyInstanceUID: str = ""
+    SeriesInstanceUID: str = ""
+    failure: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Depositor:
+    """Who hands instances in over HTTP: for which hospital, by which system of it, and from where."""
+
+    hospital_code: str
+    client: str
+    address: str

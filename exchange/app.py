@@ -47,6 +47,7 @@ from exchange import (
     savings,
     session,
     sheets,
+    stow,
     supply,
     wado_uri,
     webhooks,
@@ -56,6 +57,7 @@ from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.cds_origins import CdsOrigins
 from exchange.darkroom import Darkroom
 from exchange.deadline import Deadline
+from exchange.deposit import Deposits
 from exchange.description import describe
 from exchange.downloads import Downloads
 from exchange.gate import Gate
@@ -70,6 +72,7 @@ from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
+from exchange.upload import Uploads
 from exchange.viewer import Viewer
 from exchange.web import look, static_files
 
@@ -81,6 +84,7 @@ _PARTS: Final = (
     rendered,
     wado_uri,
     image_grants,
+    stow,
     sheets,
     history,
     patients,
@@ -134,6 +138,7 @@ def create_app(
     health_probes: health.Health,
     counters: Callable[[], Mapping[str, int | float]] = dict,
     store: ObjectStore | None = None,
+    deposits: Deposits | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
     gate = Gate(
@@ -146,6 +151,7 @@ def create_app(
     image_desk = ImageDesk(store, store_threads, settings.image_cache_bytes, settings.image_cache_dir)
     darkroom = Darkroom(settings.pictures_at_once)
     password_work = PasswordWork()
+    uploads = Uploads(settings.stow_at_once, settings.stow_at_once_per_hospital)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -161,6 +167,7 @@ def create_app(
         password_work.close()
         darkroom.close()
         image_desk.close()
+        uploads.close()
 
     app = FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.catalogue = catalogue
@@ -181,6 +188,8 @@ def create_app(
     app.state.darkroom = darkroom
     app.state.images = image_desk
     app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
+    app.state.deposits = deposits
+    app.state.uploads = uploads
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)
@@ -212,4 +221,6 @@ def _body_limits(settings: ExchangeSettings) -> BodyLimits:
         anybody=anybody,
         seconds=settings.http_body_seconds,
         together_bytes=settings.http_bodies_bytes,
+        is_streamed=stow.is_upload,
+        streamed_bytes=settings.stow_body_limit_bytes,
     )

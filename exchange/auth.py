@@ -47,6 +47,15 @@ _AUDITOR: Final = frozenset({"auditor"})
 _OPERATOR: Final = frozenset({"operator"})
 _NONE: Final = DISCLOSES_NOTHING
 _IMAGES: Final = "images.read"
+_STORE: Final = "images.write"
+_STORED: Final = (
+    404,
+    406,
+    408,
+    409,
+    415,
+    501,
+)  # nothing disclosed: what came stands in the pack, as by C-STORE
 _READ: Final = (404, 406, 502)  # of a chart by FHIR
 _SEARCHED: Final = (400, 404, 406, 410, 502)
 
@@ -131,6 +140,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/dicom-web/wado"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 406, 502)),
     ("POST", "/v1/image-grants"): Rule(_CARE, _IMAGES, "image_grant.add", (404,)),
     ("POST", "/v1/image-grants/{grant_id}/end"): Rule(_CARE, _IMAGES, "image_grant.end", (404,)),
+    ("POST", "/dicom-web/studies"): Rule(_SYSTEM, _STORE, _NONE, _STORED),
+    ("POST", "/dicom-web/studies/{study}"): Rule(_SYSTEM, _STORE, _NONE, _STORED),
     ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
@@ -284,7 +295,7 @@ def _admitted(request: Request, caller: Caller) -> Caller:
     """Return the caller, if he may use this route and not too often. Raises NotAllowed, TooMany."""
     rule = _required(caller, ACCESS.get((request.method, request.scope["route"].path)))
     pace: Pace = request.app.state.pace
-    pace.take(caller, images=rule.scope == _IMAGES)
+    pace.take(caller, images=rule.scope in (_IMAGES, _STORE))
     return caller
 
 

@@ -2,10 +2,11 @@
 
 A body is read whole before a route begins, as every route wants it: what comes after counts and times the work alone,
 and a peer that sends slowly holds some memory but nobody's place. The server itself has none of these limits.
+The exception are images handed in: such a body is passed on as it comes, and has limits of its own (exchange.upload).
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,13 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from exchange.problems import problem_at, unauthenticated_at
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"cookie"})
+_STREAMED: Final = "huren.streamed"
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """How large one body may be, or one below some path; how long it may take; how much all may hold together.
 
-    `anybody` are the paths whose bodies are taken without credentials.
+    `anybody` are the paths whose bodies are taken without credentials. What `is_streamed` says of a method and a path
+    is read by its route itself, up to `streamed_bytes`.
     """
 
     one_bytes: int
@@ -29,6 +32,8 @@ class BodyLimits:
     anybody: Collection[str] = ()
     seconds: float = 120.0
     together_bytes: int = 256 << 20
+    is_streamed: Callable[[str, str], bool] = lambda _method, _path: False
+    streamed_bytes: int = 0
 
     def of(self, path: str) -> int:
         """Return how large a body may be at a path: as the longest of those it is below says."""
@@ -69,6 +74,10 @@ class BodyLimit:
             return
         held = _Held()
         try:
+            if self._limits.is_streamed(scope["method"], scope["path"]):
+                self._admit(scope, self._limits.streamed_bytes)
+                await self._app({**scope, _STREAMED: True}, receive, send)
+                return
             body = await self._read(scope, receive, held)
             if body is not None:
                 await self._app(scope, _replayed(body, receive), send)
@@ -80,11 +89,7 @@ class BodyLimit:
     async def _read(self, scope: Scope, receive: Receive, held: "_Held") -> bytes | None:
         """Return the body, or None where the peer has gone. Raises _Refused."""
         most = self._limits.of(scope["path"])
-        if _declared(scope) > most:
-            raise _Refused(*_TOO_LARGE)
-        says_who = _CREDENTIALS & {name for name, _ in scope["headers"]}
-        if not says_who and scope["path"] not in self._limits.anybody:
-            raise _Refused
+        self._admit(scope, most)
         pieces: list[bytes] = []
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -100,6 +105,13 @@ class BodyLimit:
             raise _Refused(*_TOO_SLOW) from None
         return b"".join(pieces)
 
+    def _admit(self, scope: Scope, most: int) -> None:
+        if _declared(scope) > most:
+            raise _Refused(*_TOO_LARGE)
+        says_who = _CREDENTIALS & {name for name, _ in scope["headers"]}
+        if not says_who and scope["path"] not in self._limits.anybody:
+            raise _Refused
+
     def _hold(self, size_bytes: int, most: int, held: "_Held") -> None:
         held.bytes += size_bytes
         self._held_bytes += size_bytes
@@ -107,6 +119,11 @@ class BodyLimit:
             raise _Refused(*_TOO_LARGE)
         if self._held_bytes > self._limits.together_bytes:
             raise _Refused(*_FULL)
+
+
+def is_streamed(scope: Scope) -> bool:
+    """Say whether a request's body is still to be read, by its route."""
+    return bool(scope.get(_STREAMED))
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import orjson
@@ -15,6 +16,7 @@ from catalog.workplace import Workplace, keys_dir, open_workplace
 from exchange.app import create_app, described
 from exchange.connection import guarded
 from exchange.counters import read_counters
+from exchange.deposit import Deposits, OpenDeposits
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.spool_state import spool_state
@@ -23,17 +25,25 @@ from exchange.webhook_courier import Courier, delivering, open_webhook_key
 
 
 def api(
+    context: typer.Context,
     data_dir: DataDir = HERE,
     host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
     port: Annotated[int | None, typer.Option("--http-port", help="HTTP 端口 / port")] = None,
+    stow: Annotated[
+        bool | None, typer.Option("--stow/--no-stow", help="接收 STOW-RS 上传 / take images by STOW-RS")
+    ] = None,
 ) -> None:
     """启动 HTTP 服务。 Serve HTTP; loopback unless told.
 
     例 / example:  huren api --data-dir var --http-port 8080
     """
-    given: dict[str, Any] = {"http_host": host, "http_port": port}
+    given: dict[str, Any] = {"http_host": host, "http_port": port, "stow": stow}
     settings = ExchangeSettings(**{name: value for name, value in given.items() if value is not None})
-    with open_workplace(data_dir, s3=True, acting="api") as place, place.open_store(workers=16) as store:
+    with (
+        open_workplace(data_dir, s3=True, acting="api") as place,
+        place.open_store(workers=16) as store,
+        _deposits(settings, place, context.obj) as deposits,
+    ):
         app = create_app(
             place.catalogue,
             open_token_key(keys_dir(place.data_dir) / "token.pem"),
@@ -41,6 +51,7 @@ def api(
             _health(place),
             lambda: read_counters(place.run_dir / "metrics"),
             store,
+            deposits,
         )
         _rest_what_stays()
         outbound = settings.outbound()
@@ -63,6 +74,15 @@ def api(
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=5,
             )
+
+
+def _deposits(
+    settings: ExchangeSettings, place: Workplace, open_deposits: OpenDeposits | None
+) -> AbstractContextManager[Deposits | None]:
+    """Open the spool for what is handed in over HTTP, where that is wanted and who started us has given the means."""
+    if not settings.stow or open_deposits is None:
+        return nullcontext()
+    return open_deposits(place.spool_dir, place.run_dir)
 
 
 def _rest_what_stays() -> None:

@@ -14,6 +14,9 @@ from catalog.image_views import ShownStudy
 from catalog.rules import HOSPITAL_ZONE
 
 MEDIA_TYPE: Final = "application/dicom+json"
+WRITTEN_AS: Final = frozenset(
+    {MEDIA_TYPE, "application/json", "*/*", "application/*"}
+)  # who accepts one of these
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 PATIENT: Final = "00100020"
 _ALL: Final = "all"

@@ -56,7 +56,7 @@ def secret_of(request: Request) -> str | None:
     return secret
 
 
-def root_of(request: Request, root: str) -> str:
+def through_link(request: Request, root: str) -> str:
     """Return a root as the request reached it: through its link, if it came by one."""
     secret = secret_of(request)
     return root if secret is None else f"{root}/g/{secret}"

@@ -27,10 +27,10 @@ from exchange.image_links import ImageLinks
 from exchange.image_stream import Step, stream
 from exchange.multipart import Accepted, Part, accepted
 from exchange.problems import NotAcceptable
+from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
-_DICOM_JSON: Final = frozenset({dicom_json.MEDIA_TYPE, "application/json", "*/*", "application/*"})
 
 
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {
@@ -122,7 +122,7 @@ class Reader:
         return "*" in known or tag.removeprefix("W/") in known
 
     def _refuse_other_than_json(self) -> None:
-        if not any(each.media_type in _DICOM_JSON for each in self.accepted):
+        if not any(each.media_type in dicom_json.WRITTEN_AS for each in self.accepted):
             raise NotAcceptable
 
     async def _compressed(self, content: bytes, headers: dict[str, str]) -> Response:
@@ -176,14 +176,17 @@ class Reader:
         return StreamingResponse(body, headers=headers)
 
 
+def root_of(request: Request, settings: ExchangeSettings) -> str:
+    """Return the address below which everything of DICOMweb is, as callers reach it."""
+    return f"{settings.public_url or str(request.base_url).rstrip('/')}/dicom-web"
+
+
 async def reader_of(
     request: Request, caller: CallerOf, catalogue: CatalogueOf, harvest: HarvestOf, settings: SettingsOf
 ) -> Reader:
     """Return who asks for images."""
     state = request.app.state
-    root = image_links.root_of(
-        request, f"{settings.public_url or str(request.base_url).rstrip('/')}/dicom-web"
-    )
+    root = image_links.through_link(request, root_of(request, settings))
     wanted = accepted(",".join(request.headers.getlist("accept")))
     link = await _link_of(request)
     return Reader(

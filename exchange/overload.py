@@ -4,6 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exchange.body_limit import is_streamed
 from exchange.problems import problem_at
 
 
@@ -12,7 +13,8 @@ class Overload:
 
     It stands behind what reads the body (exchange.body_limit): a request counts from when it is whole until its
     answer begins. A body still on its way, or an answer that is read slowly, takes nobody's place, and is not cut here
-    either; the connection watches over both.
+    either; the connection watches over both. What reads its body itself (exchange.upload) counts until it begins to:
+    then it has a place among the uploads, and their time.
     """
 
     def __init__(self, app: ASGIApp, requests_at_once: int, seconds: float) -> None:
@@ -33,28 +35,35 @@ class Overload:
             await self._count(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
+        has_left = False
         self._under_way += 1
 
-        async def begins(message: Message) -> None:
-            nonlocal has_begun
-            if not has_begun:
-                has_begun = True
+        def leave() -> None:
+            nonlocal has_left
+            if not has_left:
+                has_left = True
                 self._under_way -= 1
                 time_left.reschedule(None)
+
+        async def begins(message: Message) -> None:
+            leave()
             await send(message)
+
+        async def reads() -> Message:
+            leave()
+            return await receive()
 
         try:
             async with asyncio.timeout(self._seconds) as time_left:
-                await self._app(scope, receive, begins)
+                await self._app(scope, reads if is_streamed(scope) else receive, begins)
         except TimeoutError:
-            if has_begun:
+            if has_left:
                 raise
             await _refuse(
                 "timeout", "未能及时答复,请稍后再试", "No answer in time; try again", scope, receive, send
             )
         finally:
-            self._under_way -= not has_begun
+            self._under_way -= not has_left
 
 
 async def _refuse(code: str, zh: str, en: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,6 +13,7 @@ from catalog.outbound import Outbound
 from catalog.settings import Environment
 from exchange.connection import ConnectionLimits
 from exchange.issuers import IssuerRule, read_issuers, refuse_doubles
+from exchange.upload import UploadLimits
 
 
 class ExchangeSettings(BaseSettings):
@@ -46,6 +47,16 @@ class ExchangeSettings(BaseSettings):
     http_requests_at_once: int = Field(default=512, ge=1)
     http_request_seconds: float = Field(default=20.0, gt=0)
     http_documents_bytes: int = Field(default=256 << 20, ge=20 << 20)  # all that are being read, together
+
+    # images handed in by STOW-RS: None means only where `huren up` starts the node and the shipper beside it
+    stow: bool | None = None
+    stow_body_limit_bytes: int = Field(default=16 << 30, ge=1024)
+    stow_parts: int = Field(default=10_000, ge=1, le=100_000)
+    stow_seconds: float = Field(default=3600.0, gt=0)  # from the first byte to the last
+    stow_grace_seconds: float = Field(default=30.0, gt=0)  # without a byte, and less the slower they come
+    stow_least_bytes_per_second: int = Field(default=16 << 10, ge=1)
+    stow_at_once: int = Field(default=16, ge=1, le=256)
+    stow_at_once_per_hospital: int = Field(default=8, ge=1, le=256)
 
     # requests of one caller: so many at once, then so many a second; 0 a second means no limit
     pace_per_second: float = Field(default=20.0, ge=0)
@@ -97,6 +108,16 @@ class ExchangeSettings(BaseSettings):
             least_bytes_per_second=self.http_least_bytes_per_second,
             per_address=self.http_connections_per_address,
             total=self.http_connections,
+        )
+
+    def upload_limits(self) -> UploadLimits:
+        """Return what one upload of images may take."""
+        return UploadLimits(
+            body_bytes=self.stow_body_limit_bytes,
+            parts=self.stow_parts,
+            seconds=self.stow_seconds,
+            grace_seconds=self.stow_grace_seconds,
+            least_bytes_per_second=self.stow_least_bytes_per_second,
         )
 
     def outbound(self) -> Outbound:

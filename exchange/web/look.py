@@ -53,7 +53,7 @@ async def look(
     looked = await reader.look(study)
     request.app.state.darkroom.warm_up()
     language = language_of(request)
-    at = image_links.root_of(request, "/dicom-web") + f"/studies/{study}"
+    at = image_links.through_link(request, "/dicom-web") + f"/studies/{study}"
     told = _series(looked.index, at)
     shown = [each for each in told if each["count"]]
     chosen = shown[min(series, len(shown)) - 1] if shown else None

@@ -16,6 +16,8 @@ from catalog.connection import CONNECT_ARGS
 from catalog.context import Caller
 from catalog.db import ping, transaction
 from catalog.embedded import Services
+from dicom_node.deposit import Deposits
+from dicom_node.settings import NodeSettings
 from exchange.app import create_app
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
@@ -102,7 +104,8 @@ def service(
         return {}
 
     key = open_token_key(tmp_path / "token.pem")
-    app = create_app(served, key, settings, Health({"database": database}, {}))
+    deposits = Deposits(NodeSettings(low_water_bytes=0, blank_packs=0), tmp_path / "spool")
+    app = create_app(served, key, settings, Health({"database": database}, {}), deposits=deposits)
     with TestClient(app, raise_server_exceptions=False) as client:
         made[0].hospital("A")
         made[0].hospital("B", tier=2, region="500107")
