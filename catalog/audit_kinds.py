@@ -48,7 +48,9 @@ _CHANGES: Final = (
 _VERBS: Final[dict[str, Pattern]] = {
     **dict.fromkeys(("read", "show", "attachment", "verify", "sheet", "record_text"), "Read"),
     **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan", "questions"), "Query"),
-    **dict.fromkeys(("register", "receive", "add", "import", "recognise", "override", "cite"), "Create"),
+    **dict.fromkeys(
+        ("register", "receive", "add", "import", "recognise", "override", "cite", "store"), "Create"
+    ),
     **dict.fromkeys(_CHANGES, "Update"),
     **dict.fromkeys(("erasure", "withdraw"), "Delete"),
     **dict.fromkeys(

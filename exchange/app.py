@@ -70,6 +70,7 @@ from exchange.pace import Pace
 from exchange.password_work import PasswordWork
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
+from exchange.store_audit import StoreAudit
 from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 from exchange.upload import Uploads
@@ -190,6 +191,7 @@ def create_app(
     app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
     app.state.deposits = deposits
     app.state.uploads = uploads
+    app.state.store_audit = StoreAudit()
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:
         app.include_router(part.router)

@@ -23,7 +23,8 @@ class Rule:
     """Who may use a route, the OAuth2 scope it needs, the kind of audit event that tells of it, its own errors.
 
     `audit` begins the action of the event that every good answer has written, or is DISCLOSES_NOTHING. Of
-    images it is the first answer of a viewing that has it written (catalog.image_views).
+    images it is the first answer of a viewing that has it written (catalog.image_views), and the first of an hour
+    that stores into a study (exchange.store_audit).
     `errors` are statuses beside those that any route like it can answer (exchange.description).
     """
 
@@ -140,8 +141,10 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/dicom-web/wado"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 406, 502)),
     ("POST", "/v1/image-grants"): Rule(_CARE, _IMAGES, "image_grant.add", (404,)),
     ("POST", "/v1/image-grants/{grant_id}/end"): Rule(_CARE, _IMAGES, "image_grant.end", (404,)),
-    ("POST", "/dicom-web/studies"): Rule(_SYSTEM, _STORE, _NONE, _STORED),
-    ("POST", "/dicom-web/studies/{study}"): Rule(_SYSTEM, _STORE, _NONE, _STORED),
+    **{
+        ("POST", path): Rule(_SYSTEM, _STORE, "imaging_study.store", _STORED)
+        for path in ("/dicom-web/studies", "/dicom-web/studies/{study}")
+    },
     ("GET", "/fhir/AuditEvent"): Rule(_AUDITOR, "audit.read", "audit.", (400,)),
     ("POST", "/fhir/AuditEvent/_search"): Rule(_AUDITOR, "audit.read", "audit."),
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),

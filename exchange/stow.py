@@ -1,6 +1,6 @@
 """DICOMweb (PS3.18 §10.5): STOW-RS. Instances are told as stored once they are durable in the spool, as by C-STORE.
 
-Nothing is disclosed: a study that is there already, another hospital's included, is answered as one that is not.
+Nothing is disclosed by an answer: a study that is there already, another hospital's included, is as one that is not.
 Whose study it is and what contradicts it is found when it is shipped, by whichever way it came.
 """
 
@@ -24,6 +24,7 @@ from exchange.multipart import accepted
 from exchange.part_reader import MalformedBody, PartReader, boundary_of, media_type
 from exchange.problems import NotAcceptable, problem
 from exchange.settings import ExchangeSettings
+from exchange.store_audit import StoreAudit
 from exchange.store_report import EXAMPLE, FAILED_EXAMPLE, report, status_of
 from exchange.upload import Cut, Gone, Storing, Uploads, is_dicom_multipart, take_in
 
@@ -53,7 +54,7 @@ _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
-            'multipart/related; type="application/dicom"': {
+            "multipart/related": {
                 "schema": {"type": "string", "format": "binary"},
                 "example": "--…\r\nContent-Type: application/dicom\r\n\r\n…",
             }
@@ -74,6 +75,7 @@ class Desk:
         self._limits = settings.upload_limits()
         self._root = root_of(request, settings)
         self._uploads: Uploads = request.app.state.uploads
+        self._audit: StoreAudit = request.app.state.store_audit
         self._deposits: Deposits | None = request.app.state.deposits
 
     async def store(self, StudyInstanceUID: str = "") -> Response:
@@ -106,6 +108,8 @@ class Desk:
             cut = await take_in(self._uploads, storing, self._request.receive, self._limits)
         except Gone:
             return Response(status_code=_GONE)
+        finally:
+            await run_in_threadpool(self._note, storing)
         return self._answer(storing, cut)
 
     def _answer(self, storing: Storing, cut: Cut | None) -> Response:
@@ -125,6 +129,10 @@ class Desk:
         """Raise NotFound where shipping would not know whose it is."""
         with transaction(self._catalogue.engine) as session:
             registry.hospital_by_code(session, self._caller.hospital_code)
+
+    def _note(self, storing: Storing) -> None:
+        """Audit what was stored; what cannot be audited is not told as stored, and may be sent again."""
+        self._audit.note(self._catalogue, self._caller, self._depositor().address, storing.outcomes)
 
     def _depositor(self) -> Depositor:
         client = self._request.client

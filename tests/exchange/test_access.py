@@ -11,8 +11,9 @@ from exchange.description import PROBLEM_JSON
 from exchange.tokens import ROLES
 from tests.exchange.conftest import Service
 
-# RFC 6749 §5.2 has its own error answers, and readiness says what is not ready.
+# RFC 6749 §5.2 has its own error answers, readiness says what is not ready, PS3.18 §10.5.3 what failed of each instance.
 OWN_WORDS = {("/oauth2/token", "400"), ("/oauth2/token", "401"), ("/readyz", "503")}
+OWN_WORDS |= {("/dicom-web/studies", "409"), ("/dicom-web/studies/{study}", "409")}
 ROUTES = sorted({**ACCESS, **PUBLIC})
 
 

@@ -12,11 +12,15 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
+from sqlalchemy import select
 
 from catalog.embedded import Services
 from catalog.errors import Unavailable
+from catalog.tables import AuditEvent
 from dicom_node.deposit import Deposits
 from dicom_node.pack import read_pack
 from dicom_node.settings import NodeSettings
@@ -97,10 +101,28 @@ def test_what_is_told_as_stored_is_in_the_spool_byte_by_byte_as_by_c_store(
 
 def test_sending_again_is_stored_again_without_harm(service: Service, spool: Spool) -> None:
     body = body_of([part10(ct(STUDY, 1))])
-    answers = [send(service, body) for _ in range(2)]
+    answers = [send(service, body, told=told) for told in (True, False)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].json() == answers[1].json()
     assert len(spool.sealed()) == 2
+
+
+def test_storing_is_audited_once_an_hour_for_each_study_and_what_is_refused_is_not(service: Service) -> None:
+    def records() -> list[tuple[str, Any]]:
+        with service.city.catalogue.engine.connect() as connection:
+            query = select(AuditEvent.caller, AuditEvent.detail).where(
+                AuditEvent.action == "imaging_study.store"
+            )
+            return [(caller, detail) for caller, detail in connection.execute(query)]
+
+    for number in range(1, 4):
+        send(service, body_of([part10(ct(STUDY, number))]), told=number == 1)
+    ((caller, detail),) = records()
+    assert caller == "test hospital_system"
+    assert detail == {"address": "testclient", "StudyInstanceUID": [STUDY]}
+    send(service, body_of([part10(ct("2.25.9003", 1))]))
+    send(service, body_of([part10(replace(ct("2.25.9004", 1), SOPClassUID="1.2"))]), told=False)
+    assert len(records()) == 2
 
 
 def test_a_study_in_the_address_takes_its_own_instances_and_no_others(service: Service, spool: Spool) -> None:
@@ -452,3 +474,32 @@ def service_call(service: Service, chunks: Iterator[bytes]) -> httpx2.Response:
     return service.client.post(
         STUDIES, content=chunks, headers=HEADERS | {"Authorization": f"Bearer {token}"}
     )
+
+
+@given(
+    at=st.integers(0, 10**6),
+    size=st.integers(0, 900),
+    instead=st.binary(max_size=40)
+    | st.sampled_from([CLOSING, CLOSING[:-4] + b"\r\n\r\n", b"\r\n\r\n", b"DICM"]),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_whatever_happens_to_a_body_what_is_told_as_stored_is_kept_and_is_a_whole_part(
+    at: int, size: int, instead: bytes, service: Service, spool: Spool
+) -> None:
+    for pack in spool.sealed():
+        pack.path.unlink()
+    body = body_of(part10(ct(STUDY, number)) for number in (1, 2, 3))
+    at %= len(body)
+    spoiled = body[:at] + instead + body[at + size :]
+    answer = send(service, spoiled, told=False)
+    assert answer.status_code in (200, 202, 400, 409)
+    told = stored(answer) if answer.status_code < 300 else []
+    found = [
+        (member.SOPInstanceUID, pack.path.read_bytes()[member.dataset_offset :][: member.dataset_size_bytes])
+        for pack in spool.sealed()
+        for member in read_pack(pack.path).members
+    ]
+    assert [uid for uid, _ in found] == told
+    for _, dataset in found:  # from its file meta information to the next boundary
+        assert dataset + f"\r\n--{BOUNDARY}".encode() in spoiled
+    assert list((spool.root / "open").iterdir()) == []

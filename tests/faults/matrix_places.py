@@ -177,7 +177,6 @@ PLACES: Final[dict[Route, Place]] = {
         {FOREIGN: 200, HIDDEN: 200, UNKNOWN: 200, MALFORMED: 200},
         query="StudyInstanceUID={study}",
     ),
-    **{each: Place("images") for each in ACCESS if each[1].startswith("/dicom-web/studies/")},
     ("GET", "/look/studies/{study}"): Place("images"),
     ("GET", "/dicom-web/wado"): Place(
         "images",
@@ -187,6 +186,16 @@ PLACES: Final[dict[Route, Place]] = {
         "images", _made(OWN), lambda names: {"StudyInstanceUIDs": [names["study"]]}
     ),
     ("POST", "/v1/image-grants/{grant_id}/end"): Place("image grant"),
+    **{
+        each: Place("images")
+        for each in ACCESS
+        if each[1].startswith("/dicom-web/studies/") and each[0] == "GET"
+    },
+    # of what is handed in nobody is told whether it is there: whole bodies are in tests/exchange/test_stow.py
+    ("POST", "/dicom-web/studies"): Place(NONE, {NONE: 415}, _nothing),
+    ("POST", "/dicom-web/studies/{study}"): Place(
+        "images", {**dict.fromkeys((OWN, FOREIGN, HIDDEN, UNKNOWN), 415), MALFORMED: 422}, _nothing
+    ),
     ("GET", "/fhir/Observation"): _found("chart", "patient"),
     ("POST", "/fhir/Observation/_search"): _FOUND_BY_NUMBER,
     ("GET", "/fhir/Observation/{resource_id}"): Place("value"),

@@ -23,6 +23,8 @@ from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.embedded import Services
 from catalog.objects import ObjectStore
+from dicom_node.deposit import Deposits
+from dicom_node.settings import NodeSettings
 from exchange.app import create_app, described
 from exchange.auth import ACCESS, PUBLIC
 from exchange.health import Health
@@ -167,7 +169,8 @@ def matrix(
     site = build(made[0], s3_store, settings.outbound())
     key = open_token_key(folder / "token.pem")
     served = serving(catalogue, services)
-    app = create_app(served, key, settings, Health({}, {}), store=s3_store)
+    deposits = Deposits(NodeSettings(low_water_bytes=0), folder / "spool")
+    app = create_app(served, key, settings, Health({}, {}), store=s3_store, deposits=deposits)
     with taken_back(served.engine) as (engine, kept), asyncio.Runner() as runner:
         app.state.catalogue = replace(served, engine=engine)
         lifespan = app.router.lifespan_context(app)

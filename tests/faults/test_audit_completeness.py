@@ -99,6 +99,7 @@ ACTS: frozenset[Route] = frozenset(
             for each in ACCESS
             if each[1].startswith(("/dicom-web/studies/", "/dicom-web/wado", "/look/"))
         ),
+        ("POST", "/dicom-web/studies"),  # needs a spool; once an hour: tests/exchange/test_stow.py
     }
 )
 

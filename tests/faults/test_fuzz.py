@@ -33,6 +33,8 @@ from tests.exchange.conftest import Service, cds, service
 from tests.faults.in_process import Answer, call
 from tests.faults.run_record import RunRecord
 from tests.faults.scale import scaled
+from tests.packs import ct
+from tests.stowing import HEADERS, STUDIES, body_of, part10
 
 pytestmark = pytest.mark.long
 
@@ -43,7 +45,13 @@ MODES = (
     (GenerationMode.POSITIVE, 0.75),
     (GenerationMode.NEGATIVE, 0.25),
 )  # the latter cost three times as much
-KINDS = ("application/problem+json", "application/fhir+json", "application/json", "")
+KINDS = (
+    "application/problem+json",
+    "application/fhir+json",
+    "application/dicom+json",
+    "application/json",
+    "",
+)
 WITHOUT_TOKEN = (400, 401, 404, 405, 413, 414, 431)
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -100,6 +108,9 @@ class Fuzz:
             body = body.encode() if isinstance(body, str) else body
             if (example := example_of(operation)) is not None and random.random() < 0.8:
                 body = json.dumps(spoiled(example, junk, random)).encode()
+            if route[1].startswith(STUDIES) and route[0] == "POST" and random.random() < 0.8:
+                prepared.headers.update(HEADERS)
+                body = spoiled_upload(random)
             answer = self._runner.run(ask(self._service.client.app, prepared, body))
             self._judge(route, answer, f"{case.path_parameters} {case.query} {body!r:.300}", bare=not sent)
 
@@ -125,6 +136,12 @@ class Fuzz:
         return [
             {"Authorization": f"Bearer {self._service.token(*key)}", "Idempotency-Key": "k"} for key in keys
         ]
+
+
+@schemathesis.serializer("multipart/related")
+def related(_context: Any, value: Any) -> bytes:
+    """A body that only calls itself a multipart."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 async def ask(app: Any, prepared: requests.PreparedRequest, body: bytes) -> Answer:
@@ -158,6 +175,14 @@ def spoiled(example: Any, junk: Any, random: Random) -> Any:
     else:
         inner[key] = junk
     return whole
+
+
+def spoiled_upload(random: Random) -> bytes:
+    """A multipart of two files in which a stretch is gone, is another, or comes twice."""
+    body = body_of(part10(ct("2.25.9001", number)) for number in (1, 2))
+    at, size = random.randrange(len(body)), random.choice((1, 2, 8, 60, 700))
+    there = body[at : at + size]
+    return body[:at] + random.choice((b"", random.randbytes(size), 2 * there)) + body[at + size :]
 
 
 def test_no_case_is_answered_with_a_fault_of_the_service(
