@@ -73,6 +73,8 @@ class Deposits:
         self._settings = settings
         self._root = spool_root
         self._hasher = Hasher()
+        self._lock = threading.Lock()
+        self._opened: Spool | None = None
 
     def open(self, depositor: Depositor, StudyInstanceUID: str = "") -> "Deposit":
         """Begin what one request brings, all of it of one study where that is named.
@@ -104,10 +106,15 @@ class Deposits:
                 return
 
     def _spool(self) -> Spool:
-        try:
-            return open_spool(self._settings, self._root)
-        except OSError:
-            raise Unavailable("暂存区无法使用", "the spool cannot be had", code="spool_failed") from None
+        with self._lock:
+            if self._opened is None:
+                try:
+                    self._opened = open_spool(self._settings, self._root)
+                except OSError:
+                    raise Unavailable(
+                        "暂存区无法使用", "the spool cannot be had", code="spool_failed"
+                    ) from None
+            return self._opened
 
 
 class Deposit:

@@ -53,7 +53,7 @@ class ExchangeSettings(BaseSettings):
     stow_body_limit_bytes: int = Field(default=16 << 30, ge=1024)
     stow_parts: int = Field(default=10_000, ge=1, le=100_000)
     stow_seconds: float = Field(default=3600.0, gt=0)  # from the first byte to the last
-    stow_grace_seconds: float = Field(default=30.0, gt=0)  # without a byte, and less the slower they come
+    stow_grace_seconds: float = Field(default=10.0, gt=0)  # without a byte; http_grace_seconds holds as well
     stow_least_bytes_per_second: int = Field(default=16 << 10, ge=1)
     stow_at_once: int = Field(default=16, ge=1, le=256)
     stow_at_once_per_hospital: int = Field(default=8, ge=1, le=256)

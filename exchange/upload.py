@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -39,7 +40,7 @@ class UploadLimits:
     body_bytes: int = 16 << 30
     parts: int = 10_000
     seconds: float = 3600.0
-    grace_seconds: float = 30.0
+    grace_seconds: float = 10.0
     least_bytes_per_second: int = 16 << 10
 
 
@@ -125,25 +126,27 @@ class Storing:
         self._is_open = self._is_refused = False
         self._lock = threading.Lock()  # whoever gives up may do so while the last piece is being written
 
-    def take(self, piece: bytes) -> None:
-        """Take the next bytes of the body. Raises Cut where it is malformed, or has too many parts."""
+    def take(self, piece: bytes) -> Cut | None:
+        """Take the next bytes of the body; returns what is wrong where it is malformed, or has too many parts."""
         with self._lock:
             try:
                 for event in self._reader.feed(piece):
                     self._take(event)
             except MalformedBody as error:
-                raise _malformed(error) from None
+                return _malformed(error)
+            except Cut as cut:
+                return cut
+        return None
 
-    def end(self) -> None:
-        """Say that the body has ended. Raises Cut where its last delimiter has not come, or no part before it."""
+    def end(self) -> Cut | None:
+        """Say that the body has ended; returns what is wrong where its end has not come, or no part before it."""
         if not self._reader.is_whole:
-            raise _malformed(
-                MalformedBody(
-                    "multipart 未以结束分隔符结尾", "The closing boundary of the multipart is missing"
-                )
+            return _malformed(
+                MalformedBody("multipart 未以结束分隔符结尾", "The closing boundary is missing")
             )
         if not self.outcomes:
-            raise _malformed(MalformedBody("multipart 中没有影像", "There is no instance in the multipart"))
+            return _malformed(MalformedBody("multipart 中没有影像", "There is no instance in the multipart"))
+        return None
 
     def close(self) -> None:
         """Keep what was finished and take back what was not."""
@@ -169,17 +172,20 @@ class Storing:
 
 
 async def take_in(uploads: Uploads, storing: Storing, receive: Receive, limits: UploadLimits) -> Cut | None:
-    """Take a whole body in; returns what cut it short, if anything did. Raises Gone."""
+    """Take a whole body in; returns what was wrong with it, if anything was. Raises Gone.
+
+    What follows a fault is read and dropped: a peer that is still sending would not hear the answer.
+    """
+    cut: Cut | None = None
     try:
         async for piece in pieces(receive, limits):
-            if piece:
-                await uploads.run(lambda piece=piece: storing.take(piece))  # type: ignore[misc]
-        storing.end()
-    except Cut as cut:
-        return cut
+            if piece and cut is None:
+                cut = await uploads.run(partial(storing.take, piece))
+        return cut or storing.end()
+    except Cut as too_much:
+        return cut or too_much
     finally:
         await uploads.run(storing.close)
-    return None
 
 
 def is_dicom_multipart(given: MediaType) -> bool:

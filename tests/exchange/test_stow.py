@@ -76,7 +76,7 @@ def kept(spool: Spool) -> dict[str, bytes]:
 def test_what_is_told_as_stored_is_in_the_spool_byte_by_byte_as_by_c_store(
     service: Service, spool: Spool
 ) -> None:
-    sent = [ct(STUDY, number, pixels=bytes([number]) * 200_001) for number in range(1, 4)]
+    sent = [ct(STUDY, number, pixels=bytes([number]) * 600_001) for number in range(1, 4)]
     answer = send(service, body_of(map(part10, sent)))
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/dicom+json"

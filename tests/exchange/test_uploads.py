@@ -2,16 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalog.errors import Unavailable
+from catalog.records import Depositor
+from dicom_node.deposit import Deposits
+from dicom_node.pack import read_pack
+from dicom_node.settings import NodeSettings
+from dicom_node.spool import Spool
 from exchange.body_limit import BodyLimit, BodyLimits
 from exchange.overload import Overload
+from exchange.part_reader import PartReader
 from exchange.stow import is_upload
-from exchange.upload import Cut, Gone, UploadLimits, Uploads, pieces
+from exchange.upload import Cut, Gone, Storing, UploadLimits, Uploads, pieces, take_in
 from tests.exchange.test_bodies import CHUNKED, WHO, answering, asleep, run, status, status_of
+from tests.packs import ct
+from tests.stowing import BOUNDARY, CLOSING, part, part10
 
 LIMITS = BodyLimits(1000, is_streamed=is_upload, streamed_bytes=5000, seconds=20)
 STOW = "/dicom-web/studies"
@@ -155,3 +164,26 @@ def test_an_upload_that_is_not_begun_in_time_is_refused_as_any_request() -> None
     overload = Overload(asleep, 1, 0.05)
     assert run(lambda: status(BodyLimit(overload, LIMITS), STOW, (), WHO, CHUNKED)) == 503
     assert overload._under_way == 0
+
+
+def test_what_follows_a_fault_is_read_and_dropped_so_that_the_answer_is_heard(tmp_path: Path) -> None:
+    uploads, deposits = Uploads(1, 1), Deposits(NodeSettings(low_water_bytes=0), tmp_path)
+    storing = Storing(deposits.open(Depositor("A", "pacs", "127.0.0.1")), PartReader(BOUNDARY), 10)
+    left = [part(part10(ct("2.25.1", 1))), part(b"x", b"no header\r\n"), *[b"y" * 1000] * 50, CLOSING]
+
+    async def receive() -> Any:
+        piece = left.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(left)}
+
+    cut = run(lambda: take_in(uploads, storing, receive, UploadLimits()))
+    assert (cut.status, left) == (400, [])
+    assert [(each.SOPInstanceUID, each.failure) for each in storing.outcomes] == [("2.25.1.1.1", 0)]
+    assert [read_pack(pack.path).ended for pack in Spool(tmp_path).sealed()] == ["broken"]
+    uploads.close()
+
+
+def test_without_a_folder_for_the_spool_nothing_is_promised(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"")
+    with pytest.raises(Unavailable) as refused:
+        Deposits(NodeSettings(), tmp_path / "spool").open(Depositor("A", "pacs", "127.0.0.1"))
+    assert refused.value.code == "spool_failed"

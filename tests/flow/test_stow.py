@@ -21,7 +21,8 @@ from dicom_node.pack import Member, digest_holds, read_pack
 from dicom_node.part10 import encode_file_meta, read_file_meta
 from dicom_node.spool import Spool
 from tests.city import id_number
-from tests.flow.running import Running, until
+from tests.flow.conftest import register
+from tests.flow.running import PATIENT, Running, until
 from tests.flow.test_dicomweb_client import FILES, STUDY, write
 from tests.packs import CT, EXPLICIT, ct, element
 from tests.processes import forget_peaks, use
@@ -255,3 +256,23 @@ def test_a_connection_cut_anywhere_leaves_whole_instances_and_no_pack_open(
         assert {member.sha256 for _, member in found.get(each.SOPInstanceUID, [])} <= {each.sha256}
     answer = exchange.call("POST", STUDIES, system, content=body, headers=HEADERS)
     assert (answer.status_code, stored(answer)) == (200, [each.SOPInstanceUID for each in sent])
+
+
+def test_a_service_stopped_over_an_upload_ends_in_time_and_what_was_whole_is_there_afterwards(
+    tmp_path: Path,
+) -> None:
+    running = Running(tmp_path / "data", PATIENT).start()
+    register(running)
+    system, sent = running.token("hospital_system", "A"), [ct("2.25.85001", number) for number in (1, 2)]
+    upload = Upload(running, system)
+    upload.send(part(part10(sent[0])) + part(part10(sent[1]))[:500])
+    until(lambda: open_packs(running) == 1)
+    assert running.stop() == 0
+    upload.sock.close()
+    assert "Traceback" not in running.log()
+    running.start()
+    try:
+        until(lambda: set(in_spool(running)) == {sent[0].SOPInstanceUID})
+        assert open_packs(running) == 0
+    finally:
+        running.stop()
