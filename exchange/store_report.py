@@ -46,7 +46,10 @@ FAILED_EXAMPLE: Final[Json] = {
 
 
 def status_of(outcomes: Sequence[DepositedInstance], *, is_cut: bool) -> int:
-    """Return the HTTP status: 200 everything stored, 202 some of it; nothing: 503 for want of room, or 409."""
+    """Return the HTTP status: 200 everything stored, 202 some of it; nothing: 503 for want of room, or 409.
+
+    `is_cut` says that the body was not read whole; where nothing of such a one is stored, that is a problem of its own.
+    """
     failures = {each.failure for each in outcomes}
     if 0 in failures:
         return 202 if is_cut or failures != {0} else 200

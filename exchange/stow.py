@@ -113,7 +113,7 @@ class Desk:
         return self._answer(storing, cut)
 
     def _answer(self, storing: Storing, cut: Cut | None) -> Response:
-        if cut is not None and not storing.outcomes:
+        if cut is not None and all(each.failure for each in storing.outcomes):
             return problem(cut.status, cut.code, cut.zh, cut.en)
         status = status_of(storing.outcomes, is_cut=cut is not None)
         told = report(storing.outcomes, cut.failure if cut else 0, self._root)

@@ -144,6 +144,14 @@ def test_a_study_that_another_hospital_has_is_answered_as_one_that_nobody_has(se
     assert shown[0] == shown[1]
 
 
+def test_a_body_that_breaks_off_before_anything_was_whole_is_a_problem(
+    service: Service, spool: Spool
+) -> None:
+    answer = send(service, body_of([part10(ct(STUDY, 1))])[:-200])
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_multipart")
+    assert kept(spool) == {}
+
+
 def refused_files() -> dict[str, tuple[bytes, str, int]]:
     """Files that are not stored: each with the UID it is known by, and why."""
     good = ct(STUDY, 2)
