@@ -11,8 +11,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from catalog.records import Depositor
 from catalog.signals import stop_on_signals
 from dicom_node.acceptor import serve
+from dicom_node.deposit import Deposits
 from dicom_node.peers import Peer, PeerDirectory
 from dicom_node.settings import NodeSettings
 from dicom_node.ship import Shipper, ShipSettings
@@ -137,6 +139,20 @@ def receive(pipe: Connection, root: Path, settings: dict[str, Any]) -> None:
         stop,
         on_ready=pipe.send,
     )
+
+
+def deposit(pipe: Connection, root: Path, files: list[bytes]) -> None:
+    """Hand these files in as one request would, once told to; says how each fared, then that it is over."""
+    deposits = Deposits(NodeSettings(low_water_bytes=0), root / "spool")
+    _wait_for_word(pipe)
+    request = deposits.open(Depositor("H-A", "pacs", "127.0.0.1"))
+    for content in files:
+        request.begin()
+        for at in range(0, len(content), 60_000):
+            request.write(memoryview(content)[at : at + 60_000])
+        pipe.send(request.finish())
+    request.close(whole=True)
+    pipe.send(None)
 
 
 def recover(pipe: Connection, root: Path) -> None:
