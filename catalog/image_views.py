@@ -79,7 +79,7 @@ def view(catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: C
     """
     with transaction(catalogue.engine) as session:
         opened, study = _opened(session, catalogue, caller, StudyInstanceUID, counted)
-        packs = _packs(session, study.id) if study else ()
+        packs = packs_of(session, study.id) if study else ()
         if opened is None or study is None or not packs:
             raise NotFound("没有该检查", "No such study", code="unknown_study")
         hospital_id, person_id = opened.asking.hospital_id, opened.person.id
@@ -134,7 +134,8 @@ def _studies(of: Chart) -> Iterable[Entry]:
         yield Entry(entry.id, entry.at, {"study": shown})
 
 
-def _packs(session: Session, study_id: int) -> tuple[tuple[str, str], ...]:
+def packs_of(session: Session, study_id: int) -> tuple[tuple[str, str], ...]:
+    """Return the packs of a study as (key, key of the sidecar), in the order they came."""
     query = select(Pack.key, Pack.sidecar_key).where(Pack.study_id == study_id, Pack.role == "archive")
     return tuple((key, sidecar_key) for key, sidecar_key in session.execute(query.order_by(Pack.id)).tuples())
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from catalog.context import Catalogue
+from catalog.harvest import Harvest
 from catalog.objects import ObjectStore
 from catalog.revocations import Revocations
 from catalog.scope import GATE, acting_as, scoped
@@ -61,7 +62,6 @@ from exchange.deposit import Deposits
 from exchange.description import describe
 from exchange.downloads import Downloads
 from exchange.gate import Gate
-from exchange.harvest import Harvest
 from exchange.image_desk import ImageDesk
 from exchange.image_links import ImageLinks, LinkPaths
 from exchange.issuers import Issuers

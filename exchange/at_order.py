@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from catalog.context import Caller, Catalogue
+from catalog.harvest import Harvest
 from catalog.swift import Swift
 from exchange.deadline import Deadline
-from exchange.harvest import Harvest
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from catalog.cds_feedback import Feedback, Sender
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import InvalidInput, Unavailable
+from catalog.harvest import Harvest
 from catalog.recognition import CheckRequest
 from catalog.scope import Scope, acting_as
 from catalog.tables import Hospital
@@ -42,7 +43,6 @@ from exchange.deadline import Deadline, StillWanted
 from exchange.deps import DeadlineOf, GateOf
 from exchange.examples import answers
 from exchange.fhir import RawBody
-from exchange.harvest import Harvest
 from exchange.pace import Pace
 from exchange.problems import problem
 from exchange.settings import ExchangeSettings

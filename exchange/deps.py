@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from catalog.context import Catalogue
+from catalog.harvest import Harvest
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
 from catalog.scope import GATE, Scope, acting_as
@@ -12,7 +13,6 @@ from exchange.at_order import AtOrder
 from exchange.auth import CallerOf
 from exchange.deadline import Deadline
 from exchange.downloads import Downloads
-from exchange.harvest import Harvest
 from exchange.password_work import PasswordWork
 from exchange.settings import ExchangeSettings
 from exchange.store_threads import StoreThreads

@@ -1,17 +1,18 @@
 """Studies, series and instances as QIDO-RS tells and matches them (PS3.18 §10.6, Annex F). Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
+from catalog.attribute_matching import matches
 from catalog.errors import InvalidInput
 from catalog.image_index import IndexedInstance, Json
 from catalog.image_views import ShownStudy
-from catalog.rules import HOSPITAL_ZONE
+from catalog.study_rows import study_row
 
 MEDIA_TYPE: Final = "application/dicom+json"
 WRITTEN_AS: Final = frozenset(
@@ -22,7 +23,6 @@ PATIENT: Final = "00100020"
 _ALL: Final = "all"
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _RETRIEVE_URL: Final = "00081190"
-_SEX: Final = {"male": "M", "female": "F", "other": "O"}
 # Of a series and of an instance, the attributes that are always told (Tables 10.6.3-4 and 10.6.3-5).
 _OF_SERIES: Final = (
     "00080005",
@@ -60,7 +60,6 @@ STUDY_KEYS: Final = frozenset(
 )
 SERIES_KEYS: Final = frozenset((STUDY, SERIES, "00080060", "0008103E", "00200011", "00080021", "00400244"))
 INSTANCE_KEYS: Final = frozenset((STUDY, SERIES, INSTANCE, "00080016", "00200013", "00280008"))
-_IN_PARTS: Final = frozenset({"DA", "TM", "DT"})
 _MOST: Final = 1_000
 _ACCEPTED: Final = "fuzzymatching"  # and without effect
 
@@ -89,7 +88,7 @@ class Query:
 
     def matches(self, row: Json) -> bool:
         """Say whether a row has every value asked for."""
-        return all(_matches(row.get(tag, {}), wanted) for tag, wanted in self.matching.items())
+        return all(matches(row.get(tag, {}), wanted) for tag, wanted in self.matching.items())
 
     def without(self, *tags: str) -> "Query":
         """Return the search without what was seen to already."""
@@ -112,35 +111,13 @@ def read_query(given: Iterable[tuple[str, str]]) -> Query:
     return Query(matching, frozenset(include), min(numbers["limit"], _MOST), numbers["offset"])
 
 
-def listed(wanted: str) -> list[str]:
-    """Return the values of a list of UIDs, by comma or backslash (PS3.18 §8.3.4.2)."""
-    return [each for each in re.split(r"[,\\]", wanted) if each]
-
-
 def of_study(study: ShownStudy, root: str) -> Json:
     """Return what is told of a study (Table 10.6.3-3)."""
-    at = study.exam_time.astimezone(HOSPITAL_ZONE)
-    birth_date = f"{study.birth_date:%Y%m%d}" if study.birth_date else None
-    told = {
-        "00080005": ("CS", "ISO_IR 192"),
-        "00080020": ("DA", f"{at:%Y%m%d}"),
-        "00080030": ("TM", f"{at:%H%M%S}"),
-        "00080050": ("SH", study.accession_number or None),
-        "00080056": ("CS", "ONLINE"),
-        "00080090": ("PN", None),
-        "00081030": ("LO", study.description or None),
-        _RETRIEVE_URL: ("UR", f"{root}/studies/{study.StudyInstanceUID}"),
-        PATIENT: ("LO", str(study.patient_id)),
-        "00100030": ("DA", birth_date),
-        "00100040": ("CS", _SEX.get(study.sex)),
-        STUDY: ("UI", study.StudyInstanceUID),
-        "00201206": ("IS", study.series_count),
-        "00201208": ("IS", study.instance_count),
+    return study_row(study) | {
+        "00080056": _element("CS", "ONLINE"),
+        "00080090": {"vr": "PN"},
+        _RETRIEVE_URL: _element("UR", f"{root}/studies/{study.StudyInstanceUID}"),
     }
-    row = {tag: _element(vr, each) for tag, (vr, each) in told.items()}
-    row["00080061"] = {"vr": "CS", "Value": list(study.modalities)}
-    row["00100010"] = _element("PN", {"Alphabetic": study.patient_name} if study.patient_name else None)
-    return row
 
 
 def of_series(
@@ -198,32 +175,3 @@ def _number(name: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise InvalidInput("须为非负整数", "It must be a whole number, 0 or more", field=name)
     return int(text)
-
-
-def _matches(element: Json, wanted: str) -> bool:
-    vr, texts = element.get("vr", ""), list(_texts(element))
-    if vr == "UI":
-        return any(text in listed(wanted) for text in texts)
-    if vr in _IN_PARTS:
-        return any(_in_range(text, wanted) for text in texts)
-    pattern = _pattern(wanted)
-    return any(pattern.fullmatch(text) for text in texts)
-
-
-def _texts(element: Json) -> Iterator[str]:
-    for one in element.get("Value", []):
-        yield str(one.get("Alphabetic", "")) if isinstance(one, dict) else str(one)
-
-
-def _in_range(text: str, wanted: str) -> bool:
-    """Say whether a date or time lies in a range, its ends included (PS3.4 §C.2.2.2.5)."""
-    first, dash, last = wanted.partition("-")
-    if not dash:
-        return text.startswith(first)
-    return (not first or text >= first) and (not last or text[: len(last)] <= last)
-
-
-def _pattern(wanted: str) -> re.Pattern[str]:
-    """Return a wildcard value as an expression (PS3.4 §C.2.2.2.4), whatever the case of its letters."""
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(each, re.escape(each)) for each in wanted), re.IGNORECASE | re.DOTALL)

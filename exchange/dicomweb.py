@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from pydicom.datadict import keyword_for_tag
 
 from catalog import image_views, whose
+from catalog.attribute_matching import listed
 from catalog.chart import Chart, Entry
 from catalog.errors import InvalidInput, NotFound
 from catalog.image_index import IndexedInstance, Json
@@ -80,7 +81,7 @@ async def search_studies(request: Request, reader: ReaderOf) -> Response:
 
 def _named(query: Query) -> tuple[whose.Whose, ...]:
     """Return who is asked about. Raises InvalidInput where that is nobody in particular."""
-    named = [whose.of_study_uid(uid) for uid in dicom_json.listed(query.matching.get(dicom_json.STUDY, ""))]
+    named = [whose.of_study_uid(uid) for uid in listed(query.matching.get(dicom_json.STUDY, ""))]
     patient = query.matching.get(dicom_json.PATIENT)
     if patient is not None:
         is_number = patient.isascii() and patient.isdecimal() and len(patient) <= 18

@@ -21,6 +21,7 @@ from catalog import chart, people, whose
 from catalog.chart import Chart, Entry, Part, Position, Question
 from catalog.context import Caller, Catalogue
 from catalog.errors import Expired, NotFound
+from catalog.harvest import Harvest
 from catalog.whose import Whose
 from exchange import fhir_chart, fhir_search_examples
 from exchange.auth import CallerOf
@@ -40,7 +41,6 @@ from exchange.fhir_examples import answers
 from exchange.fhir_format import InJson
 from exchange.fhir_paging import opened, sealed
 from exchange.fhir_parameters import PARAMETERS
-from exchange.harvest import Harvest
 from exchange.outcomes import Issue, operation_outcome
 
 router = APIRouter(tags=["fhir"])

@@ -15,16 +15,17 @@ from fastapi.responses import Response, StreamingResponse
 from catalog import whose
 from catalog.context import Caller, Catalogue
 from catalog.errors import NotFound
+from catalog.harvest import Harvest
 from catalog.image_index import ROOT, IndexedInstance, Json
 from catalog.image_views import ViewedStudy
+from catalog.pack_windows import Step
 from catalog.whose import Whose
 from exchange import dicom_json, image_links, multipart
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf, HarvestOf, SettingsOf
-from exchange.harvest import Harvest
 from exchange.image_desk import ImageDesk, Looked
 from exchange.image_links import ImageLinks
-from exchange.image_stream import Step, stream
+from exchange.image_stream import stream
 from exchange.multipart import Accepted, Part, accepted
 from exchange.problems import NotAcceptable
 from exchange.settings import ExchangeSettings

@@ -6,21 +6,17 @@ hold is bounded: the more there are, the smaller their windows, and too many are
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from exchange.multipart import Range
+from catalog.pack_windows import WINDOW_BYTES, Step, Window, windows
 from exchange.store_threads import StoreThreads, store_busy
 
-_WINDOW_BYTES: Final = 4 << 20
 _LEAST_WINDOW_BYTES: Final = 128 << 10
 _TOGETHER_BYTES: Final = 48 << 20
 _AT_ONCE: Final = 512
-_GAP_BYTES: Final = 64 << 10
 _PIECE_BYTES: Final = 256 << 10
 
-Step = bytes | Range  # what is sent as it is, or read first
 StillAllowed = Callable[[], Awaitable[None]]  # raises what stands against it
 
 
@@ -29,22 +25,6 @@ class Packs(Protocol):
 
     def read_range(self, key: str, start: int, size: int, /) -> bytes:
         """Return `size` bytes from `start`."""
-
-
-@dataclass(slots=True)
-class Window:
-    """A stretch of a pack that is read at once, and what is sent of it, in order, with what comes between."""
-
-    key: str
-    start: int
-    end: int
-    most_bytes: int = _WINDOW_BYTES
-    sent: list[bytes | tuple[int, int]] = field(default_factory=list)
-
-    def takes(self, key: str, at: int, size: int) -> bool:
-        """Say whether a range may be read with the rest."""
-        near = self.end <= at <= self.end + _GAP_BYTES
-        return key == self.key and near and at + size - self.start <= self.most_bytes
 
 
 class Readers:
@@ -60,25 +40,7 @@ class Readers:
 
     def window_bytes(self) -> int:
         """Return how long the windows of one more may be."""
-        return max(_LEAST_WINDOW_BYTES, min(_WINDOW_BYTES, _TOGETHER_BYTES // (self.count + 1)))
-
-
-def windows(steps: Iterable[Step], most_bytes: int = _WINDOW_BYTES) -> Iterator[Window]:
-    """Yield the windows in which steps are read; what is sent as it is goes with the range before it."""
-    window = Window("", 0, 0, most_bytes)
-    for step in _short(steps, most_bytes):
-        if isinstance(step, bytes):
-            window.sent.append(step)
-            continue
-        key, at, size = step
-        if not window.takes(key, at, size):
-            if window.sent:
-                yield window
-            window = Window(key, at, at, most_bytes)
-        window.sent.append((at, size))
-        window.end = at + size
-    if window.sent:
-        yield window
+        return max(_LEAST_WINDOW_BYTES, min(WINDOW_BYTES, _TOGETHER_BYTES // (self.count + 1)))
 
 
 async def stream(
@@ -119,14 +81,3 @@ def _read(packs: Packs, threads: StoreThreads, window: Window) -> "asyncio.Futur
         return await threads.run(lambda: packs.read_range(window.key, window.start, size))
 
     return asyncio.ensure_future(read())
-
-
-def _short(steps: Iterable[Step], most_bytes: int) -> Iterator[Step]:
-    """Cut ranges that are longer than a window."""
-    for step in steps:
-        if isinstance(step, bytes):
-            yield step
-            continue
-        key, at, size = step
-        for start in range(at, at + size, most_bytes):
-            yield key, start, min(most_bytes, at + size - start)

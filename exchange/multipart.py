@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from catalog.image_index import IndexedInstance
+from catalog.pack_windows import Range
 
 DICOM: Final = "application/dicom"
 OCTETS: Final = "application/octet-stream"
@@ -23,8 +24,6 @@ _FRAMES: Final = {
 _ENCAPSULATED: Final = "1.2.840.10008.1.2.4."
 _RLE: Final = "1.2.840.10008.1.2.5"
 _PARAMETER: Final = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^;\s]*))')
-
-Range = tuple[str, int, int]  # the key of a pack, position, size in bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import orjson
 
 from catalog.image_index import IndexedInstance, Json
-from exchange.multipart import Range
+from catalog.pack_windows import Range
 from exchange.pictures import Function, Shades, Table, Window
 from exchange.pixels import Stored
 

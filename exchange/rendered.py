@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from catalog.errors import InvalidInput, NotFound
 from catalog.image_index import IndexedInstance
+from catalog.pack_windows import Range
 from exchange import multipart
 from exchange.darkroom import FRAME_LIMIT_BYTES, Darkroom, Negative
 from exchange.image_reader import (
@@ -25,7 +26,6 @@ from exchange.image_reader import (
     etag,
     unchanged,
 )
-from exchange.multipart import Range
 from exchange.picture_facts import document_type, facts_of
 from exchange.pictures import JPEG, PNG, Function, View, Window
 from exchange.pixels import is_known

@@ -14,11 +14,11 @@ from catalog.context import Caller
 from catalog.db import open_engine, transaction
 from catalog.embedded import Services
 from catalog.errors import TooMany
+from catalog.harvest import Harvest
 from catalog.identity import normalise_document
 from catalog.records import ReportStatus
 from exchange.fhir_capability import capability_statement
 from exchange.fhir_parameters import PARAMETERS
-from exchange.harvest import Harvest
 from exchange.settings import ExchangeSettings
 from tests.city import id_number
 from tests.exchange.conftest import Service

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog import pack_windows
 from catalog.errors import NotFound, ObjectStoreDown
-from exchange import image_stream, multipart
+from exchange import multipart
 from exchange.image_stream import Readers, Step, stream, windows
 from exchange.multipart import Accepted, Part, accepted, frame_type
 from exchange.store_threads import StoreThreads
@@ -55,7 +56,7 @@ def test_what_is_asked_for_comes_whole_and_in_order(given: list[Step], window: i
     readers = Readers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "window_bytes", lambda: window)
-        patch.setattr(image_stream, "_GAP_BYTES", gap)
+        patch.setattr(pack_windows, "_GAP_BYTES", gap)
         planned = list(windows(given, window))
         assert all(each.end - each.start <= window for each in planned)
         assert streamed(given, Store(), readers=readers) == wanted

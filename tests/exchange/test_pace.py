@@ -19,8 +19,8 @@ from sqlalchemy import Engine, text
 
 from catalog.context import Caller
 from catalog.errors import TooMany
+from catalog.harvest import Harvest
 from exchange.body_limit import BodyLimit, BodyLimits
-from exchange.harvest import Harvest
 from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.settings import ExchangeSettings

@@ -11,16 +11,35 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from catalog import audit
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import HurenError, TooMany
-from exchange.settings import ExchangeSettings
 
-log = logging.getLogger("huren.exchange")
+log = logging.getLogger("huren.harvest")
 _HALF_SECONDS: Final = 1800.0
+
+
+class Bounds(Protocol):
+    """How many different people within the hour are an alarm, and how many a refusal: of a person, of a system."""
+
+    @property
+    def harvest_alarm_people(self) -> int:
+        """Of a person: an alarm."""
+
+    @property
+    def harvest_limit_people(self) -> int:
+        """Of a person: a refusal."""
+
+    @property
+    def harvest_system_alarm_people(self) -> int:
+        """Of a hospital's system: an alarm."""
+
+    @property
+    def harvest_system_limit_people(self) -> int:
+        """Of a hospital's system: a refusal."""
 
 
 @dataclass(slots=True)
@@ -52,9 +71,9 @@ class Counted:
 class Harvest:
     """Counts the different people each caller asks about; safe for threads."""
 
-    def __init__(self, settings: ExchangeSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._people = settings.harvest_alarm_people, settings.harvest_limit_people
-        self._systems = settings.harvest_system_alarm_people, settings.harvest_system_limit_people
+    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+        self._people = bounds.harvest_alarm_people, bounds.harvest_limit_people
+        self._systems = bounds.harvest_system_alarm_people, bounds.harvest_system_limit_people
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
