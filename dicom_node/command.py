@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 C_STORE_RQ: Final = 0x0001
+C_GET_RQ: Final = 0x0010
+C_FIND_RQ: Final = 0x0020
+C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 N_EVENT_REPORT_RQ: Final = 0x0100
 N_ACTION_RQ: Final = 0x0130
@@ -24,14 +27,25 @@ NOT_AUTHORIZED: Final = 0x0124
 UNRECOGNIZED_OPERATION: Final = 0x0211
 RESOURCE_LIMITATION: Final = 0x0213
 OUT_OF_RESOURCES: Final = 0xA700
+CANNOT_COUNT: Final = 0xA701
+CANNOT_PERFORM: Final = 0xA702
+DESTINATION_UNKNOWN: Final = 0xA801
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
+SOME_FAILED: Final = 0xB000
 CANNOT_UNDERSTAND: Final = 0xC000
+CANNOT_PROCESS: Final = 0xC001
+CANCELLED: Final = 0xFE00
+PENDING: Final = 0xFF00
+PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
 
 _NO_DATA_SET = 0x0101
 _ELEMENT = struct.Struct("<HHI")
 _AFFECTED_CLASS, _FIELD, _MESSAGE_ID, _ANSWERED_ID = 0x0002, 0x0100, 0x0110, 0x0120
 _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT, _AFFECTED_INSTANCE = 0x0800, 0x0900, 0x0902, 0x1000
 _REQUESTED_CLASS, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x0003, 0x1001, 0x1002, 0x1008
+_MOVE_DESTINATION, _ORIGINATOR_AE, _ORIGINATOR_MESSAGE_ID = 0x0600, 0x1030, 0x1031
+_REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
+_MOST_COUNTED = 65_535
 
 
 class MalformedCommand(ValueError):
@@ -43,7 +57,7 @@ class Command:
     """A command set; the UIDs are as sent, trailing padding removed, empty when absent.
 
     They are the affected ones, or those requested where an operation names what it is about so; `type_id` is
-    the action type of an N-ACTION.
+    the action type of an N-ACTION, `destination` the AE title a C-MOVE names.
     """
 
     field: int
@@ -54,6 +68,17 @@ class Command:
     status: int = SUCCESS
     comment: str = ""
     type_id: int = 0
+    destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubOperations:
+    """How far a retrieval is; `remaining` is told while it goes on or was cancelled (PS3.7 §9.1.4.1)."""
+
+    completed: int = 0
+    failed: int = 0
+    warning: int = 0
+    remaining: int | None = None
 
 
 def decode_command(data: bytes | bytearray) -> Command:
@@ -72,7 +97,8 @@ def decode_command(data: bytes | bytearray) -> Command:
             raise MalformedCommand("not an element of group 0000")
         elements[element] = bytes(data[at - length : at])
     field = _number(elements.get(_FIELD))
-    answered = _ANSWERED_ID if field & RESPONSE else _MESSAGE_ID
+    # A C-CANCEL has no number of its own, only that of what it cancels (PS3.7 §9.3.2.3).
+    answered = _ANSWERED_ID if field & RESPONSE or field == C_CANCEL_RQ else _MESSAGE_ID
     return Command(
         field=field,
         message_id=_number(elements.get(answered)),
@@ -82,25 +108,39 @@ def decode_command(data: bytes | bytearray) -> Command:
         status=_number(elements[_STATUS]) if _STATUS in elements else SUCCESS,
         comment=_text(elements.get(_ERROR_COMMENT, b"")),
         type_id=_number(elements[_ACTION_TYPE]) if _ACTION_TYPE in elements else 0,
+        destination=_text(elements.get(_MOVE_DESTINATION, b"")).strip(" "),
     )
 
 
-def encode_response(request: Command, status: int, comment: str = "") -> bytes:
-    """Encode the response to a request that carries no data set; `comment` is an Error Comment of up to 64 bytes."""
+def encode_response(
+    request: Command,
+    status: int,
+    comment: str = "",
+    *,
+    counts: SubOperations | None = None,
+    has_dataset: bool = False,
+) -> bytes:
+    """Encode the response to a request; `comment` is an Error Comment of up to 64 bytes."""
     elements = [
         _element(_AFFECTED_CLASS, _uid_bytes(request.SOPClassUID)),
         _element(_FIELD, struct.pack("<H", request.field | RESPONSE)),
         _element(_ANSWERED_ID, struct.pack("<H", request.message_id)),
-        _element(_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
+        _element(_DATA_SET_TYPE, struct.pack("<H", 1 if has_dataset else _NO_DATA_SET)),
         _element(_STATUS, struct.pack("<H", status)),
         _element(_ERROR_COMMENT, _even(comment.encode("ascii", "replace")[:64], b" ")) if comment else b"",
         _element(_AFFECTED_INSTANCE, _uid_bytes(request.SOPInstanceUID)),
+        _counted(counts) if counts else b"",
     ]
     return _with_group_length(b"".join(elements))
 
 
-def encode_store_rq(message_id: int, SOPClassUID: str, SOPInstanceUID: str) -> bytes:
-    """Encode a C-STORE-RQ with a data set, priority medium (PS3.7 Table 9.3-1)."""
+def encode_store_rq(
+    message_id: int, SOPClassUID: str, SOPInstanceUID: str, originator: tuple[str, int] | None = None
+) -> bytes:
+    """Encode a C-STORE-RQ with a data set, priority medium (PS3.7 Table 9.3-1).
+
+    `originator` is the AE title and the message that asked for it by C-MOVE.
+    """
     elements = [
         _element(_AFFECTED_CLASS, _uid_bytes(SOPClassUID)),
         _element(_FIELD, struct.pack("<H", C_STORE_RQ)),
@@ -109,6 +149,9 @@ def encode_store_rq(message_id: int, SOPClassUID: str, SOPInstanceUID: str) -> b
         _element(_DATA_SET_TYPE, struct.pack("<H", 1)),
         _element(_AFFECTED_INSTANCE, _uid_bytes(SOPInstanceUID)),
     ]
+    if originator is not None:
+        elements.append(_element(_ORIGINATOR_AE, originator[0].encode("gb18030")[:16].ljust(16)))
+        elements.append(_element(_ORIGINATOR_MESSAGE_ID, struct.pack("<H", originator[1])))
     return _with_group_length(b"".join(elements))
 
 
@@ -136,6 +179,15 @@ def encode_echo_rq(message_id: int) -> bytes:
         _element(_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
     ]
     return _with_group_length(b"".join(elements))
+
+
+def _counted(counts: SubOperations) -> bytes:
+    told = (_REMAINING, counts.remaining), (_COMPLETED, counts.completed), (_FAILED, counts.failed)
+    return b"".join(
+        _element(element, struct.pack("<H", min(number, _MOST_COUNTED)))
+        for element, number in (*told, (_WARNING, counts.warning))
+        if number is not None
+    )
 
 
 def _with_group_length(elements: bytes) -> bytes:

@@ -5,7 +5,7 @@ titles outside ASCII; so this one reads the structure itself and leaves what it 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -184,6 +184,23 @@ def encode_dataset(context_id: int, dataset: bytes, peer_max_length: int) -> byt
     pieces = [dataset[at : at + step] for at in range(0, len(dataset), step)]
     flags = [0] * (len(pieces) - 1) + [LAST_FRAGMENT]
     return b"".join(encode_p_data(context_id, *piece) for piece in zip(flags, pieces, strict=True))
+
+
+def encode_fragments(context_id: int, pieces: Iterable[bytes], peer_max_length: int) -> Iterator[bytes]:
+    """Encode a data set that comes in pieces, as P-DATA-TF PDUs none of which is longer than `peer_max_length`.
+
+    Fragments are even (PS3.8 Annex E.2); a deflated stream or a cut-off file can be odd: NULL pads it (PS3.5 A.5).
+    """
+    step = max(peer_max_length - PDV_HEADER_BYTES, 2) & ~1
+    held = b""
+    for piece in pieces:
+        held = held + piece if held else piece
+        at = 0
+        while len(held) - at > step:  # the last fragment says that it is, so something is always kept back
+            yield encode_p_data(context_id, 0, held[at : at + step])
+            at += step
+        held = held[at:]
+    yield encode_p_data(context_id, LAST_FRAGMENT, held + b"\0" * (len(held) % 2))
 
 
 def ae_text(title: bytes) -> str:

@@ -35,9 +35,11 @@ from dicom_node.pdu import (
     ProposedContext,
     ae_bytes,
     decode_associate_ac,
+    encode_abort,
     encode_associate_rq,
     encode_command,
     encode_dataset,
+    encode_fragments,
 )
 from dicom_node.wire import ConnectionLost, DeadlinePassed, Wire
 
@@ -91,7 +93,8 @@ class Requestor:
     """An association as requestor, for C-ECHO, C-STORE and reports; a context manager that releases at the end.
 
     `contexts` are pairs of abstract syntax and transfer syntax, at most 128; `roles` what is proposed for an
-    abstract syntax as (SCU, SCP), where it is not the ordinary (True, False). `secure` shakes hands for TLS.
+    abstract syntax as (SCU, SCP), where it is not the ordinary (True, False). `secure` shakes hands for TLS. Who takes
+    what is sent more slowly than `min_bytes_per_second`, beyond the `answer_seconds`, is cut off.
 
     Raises:
         NotAllowed: the peer rejects it for good (`association_rejected`).
@@ -108,6 +111,7 @@ class Requestor:
         *,
         roles: dict[str, tuple[bool, bool]] | None = None,
         answer_seconds: float = _ANSWER_SECONDS,
+        min_bytes_per_second: float = 1.0,
         secure: Callable[[socket.socket], socket.socket] | None = None,
     ) -> None:
         request = AssociateRequest(ae_bytes(called), ae_bytes(calling), max_length=_PDU_BYTES)
@@ -125,7 +129,7 @@ class Requestor:
                 sock = secure(sock)
         except OSError as error:
             raise _unreachable(error.strerror or "no connection") from None
-        self._wire = Wire(sock, grace_seconds=answer_seconds, min_bytes_per_second=1.0)
+        self._wire = Wire(sock, grace_seconds=answer_seconds, min_bytes_per_second=min_bytes_per_second)
         try:
             self._wire.send(encode_associate_rq(request))
             self._take_answer()
@@ -139,8 +143,11 @@ class Requestor:
     def __enter__(self) -> "Requestor":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
+            if kind is not None:
+                self._wire.send(encode_abort(0, 0))  # perhaps inside a message: it cannot be released
+                raise ConnectionLost("aborted by us")
             self._wire.send(RELEASE_REQUEST)
             self._wire.expect("A-RELEASE-RP", _RELEASE_SECONDS, leased=False)
             self._wire.read_header(_PDU_BYTES)
@@ -172,6 +179,25 @@ class Requestor:
             left = os.fstat(file.fileno()).st_size - file.seek(meta.dataset_offset)
             while left:
                 left -= self._send_fragment(context_id, file.read(min(left, self._fragment_bytes)), left)
+        return self._take_response()
+
+    def store_pieces(
+        self,
+        context: tuple[str, str],
+        SOPInstanceUID: str,
+        pieces: Iterable[bytes],
+        originator: tuple[str, int],
+    ) -> Command:
+        """Send a data set that comes in pieces, for whom asked for it by C-MOVE; gives the response.
+
+        Raises:
+            ConnectionLost, DeadlinePassed, MalformedPDU: the association is over.
+        """
+        context_id = self._accepted[context]
+        command = encode_store_rq(self._next_message_id(), context[0], SOPInstanceUID, originator)
+        self._send_command(context_id, command)
+        for pdu in encode_fragments(context_id, pieces, self._fragment_bytes + PDV_HEADER_BYTES):
+            self._wire.send(pdu)
         return self._take_response()
 
     def report_event(

@@ -105,13 +105,21 @@ class Wire:
         return bool(poll.poll(seconds * 1000))
 
     def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send all of it; who takes it too slowly, or nothing for the grace, is cut off as one who drips is.
 
         Raises:
             ConnectionLost, DeadlinePassed: as they say.
         """
+        deadline = time.monotonic() + self._grace_seconds + len(data) * self._seconds_per_byte
+        if self._timeout > self._grace_seconds + _TIMEOUT_SLACK_SECONDS:
+            self._apply_timeout(self._grace_seconds)
+            self._timeout = self._grace_seconds
+        left = memoryview(data)
         try:
-            self.sock.sendall(data)
+            while left:
+                left = left[self.sock.send(left) :]
+                if left and time.monotonic() > deadline:
+                    raise DeadlinePassed("taking an answer")
         except (TimeoutError, BlockingIOError):
             raise DeadlinePassed("taking an answer") from None
         except OSError as error:
