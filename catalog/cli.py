@@ -52,10 +52,13 @@ def hospital_ae(
     title: Annotated[str, typer.Argument(help="AE 标题 / AE title")],
     address: Annotated[list[str] | None, typer.Option(help="允许的地址或网段 / allowed address")] = None,
     host: Annotated[
-        str, typer.Option(help="接收存储承诺报告的主机 / where it takes commitment reports")
+        str,
+        typer.Option(
+            help="其监听主机:C-MOVE 与存储承诺报告 / where it listens, for C-MOVE and commitment reports"
+        ),
     ] = "",
-    port: Annotated[int, typer.Option(help="接收存储承诺报告的端口 / port for commitment reports")] = 0,
-    tls: Annotated[bool, typer.Option(help="以 TLS 接收报告 / it takes reports over TLS")] = False,
+    port: Annotated[int, typer.Option(help="其监听端口 / the port where it listens")] = 0,
+    tls: Annotated[bool, typer.Option(help="以 TLS 监听 / it listens with TLS")] = False,
     data_dir: DataDir = HERE,
 ) -> None:
     """为机构增加一个 AE 标题,或登记其监听地址。 Let one more AE title send for a hospital; say where it listens.

@@ -86,7 +86,7 @@ def add_peer(
 ) -> None:
     """Let an AE title send for a hospital, from anywhere or from the given networks only.
 
-    `host`, `port` and `tls`, where and how it takes storage commitment reports, may also be given later or anew.
+    `host`, `port` and `tls`, where and how it takes storage commitment reports and what C-MOVE sends to it, may also be given later or anew.
 
     Raises InvalidInput for a title outside PS3.5 6.2 (1 to 16 printable ASCII characters, no backslash)
     or a malformed network or listening address, Conflict where another hospital has the title.

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sqlalchemy import Engine
+
 from catalog import folders, row_security, schema, sealed_numbers
 from catalog.clock import open_clock
 from catalog.context import Catalogue, Limits
@@ -114,7 +116,7 @@ def open_workplace(
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = Settings()
     with open_services(settings, data_dir, own=own, s3=s3, on_wait=on_wait) as (services, embedded):
-        catalogue = _open_catalogue(settings, _address(services, acting), data_dir)
+        catalogue = open_catalogue(settings, open_engine(_address(services, acting)), keys_dir(data_dir))
         try:
             _prepare(catalogue, services, migrate=migrate or settings.database_url is None)
             if acting == "api":
@@ -129,10 +131,11 @@ def _address(services: Services, acting: Acting) -> str:
     return {"worker": services.database_url, "api": services.api_url, "owner": services.owner_url}[acting]
 
 
-def _open_catalogue(settings: Settings, database_url: str, data_dir: Path) -> Catalogue:
+def open_catalogue(settings: Settings, engine: Engine, keys: Path) -> Catalogue:
+    """Return the catalogue of a database, with the keys of a folder."""
     return Catalogue(
-        engine=open_engine(database_url),
-        vault=open_vault(keys_dir(data_dir) / "identity.json"),
+        engine=engine,
+        vault=open_vault(keys / "identity.json"),
         items=load_item_list(),
         override_reasons=load_reasons(),
         clock=open_clock(settings.env, settings.test_clock_file),

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dicom_node.admission import Admission
@@ -19,6 +20,7 @@ from dicom_node.commitment_asked import LateDesk
 from dicom_node.counters import Counters
 from dicom_node.gate import Gate
 from dicom_node.peers import PeerDirectory
+from dicom_node.query_asked import Archive, LateArchive
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.tls import open_context
@@ -89,12 +91,14 @@ def serve(
     shared_listener: socket.socket | None = None,
     shared_tls_listener: socket.socket | None = None,
     database_url: str = "",
+    archive: Callable[[Counters], Archive] | None = None,
 ) -> None:
     """Receive in this process until `stop` is set; then finish what is under way, at most `drain_seconds`.
 
     `on_ready` is called with the real port once connections are accepted. Counters go to `run_root`/metrics,
     refusals for the audit to `run_root`/refusals. The shared listeners are ones that other workers accept from too; with a certificate in the settings
-    associations are taken over TLS on a second port. Without a database no commitment can be asked for.
+    associations are taken over TLS on a second port. Without a database no commitment can be asked for,
+    without an `archive`, which is opened when first asked, nothing found or retrieved.
 
     Raises:
         OSError: the address, the spool or the run directory cannot be had.
@@ -111,7 +115,8 @@ def serve(
         admission.clear()
         gate.clear()
     desk = LateDesk(database_url, counters) if database_url else None
-    node = Node(settings, gate, spool, admission, counters, stop, desk)
+    late = LateArchive(partial(archive, counters) if archive else None)
+    node = Node(settings, gate, spool, admission, counters, stop, desk, archive=late)
     others = settings.workers - 1 if shared_listener else 0
     keeper = _keep_blanks(node)
     listener = shared_listener or listen(settings)
@@ -135,6 +140,7 @@ def serve(
                 opened.close()
         if desk is not None:
             desk.close()
+        late.close()
         gate.close()
         admission.close()
 

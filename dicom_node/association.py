@@ -32,6 +32,7 @@ from dicom_node.command import (
 )
 from dicom_node.commitment_asked import LOOK_SECONDS, Asking, Commitments, Desk
 from dicom_node.counters import Counters
+from dicom_node.dialogue import Dialogue
 from dicom_node.gate import Gate
 from dicom_node.hasher import Hasher
 from dicom_node.intake import Intake
@@ -62,6 +63,7 @@ from dicom_node.pdu import (
     encode_command,
 )
 from dicom_node.peers import Peer
+from dicom_node.query_asked import CLASSES_OF, Archive, Asker, Inquiry, LateArchive
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.storage import Reception, Storing
@@ -76,7 +78,10 @@ _OVER_LIMIT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What every association of a worker shares; `desk` is where commitments are asked for, if anywhere."""
+    """What every association of a worker shares; `desk` is where commitments are asked for, if anywhere.
+
+    `archive` answers queries and retrievals.
+    """
 
     settings: NodeSettings
     gate: Gate
@@ -86,6 +91,7 @@ class Node:
     stopping: threading.Event
     desk: Desk | None = None
     hasher: Hasher = field(default_factory=Hasher)
+    archive: Archive = field(default_factory=lambda: LateArchive(None))
 
 
 class Rejection(Exception):
@@ -127,7 +133,11 @@ class Association:
         self._place: Place | None = None
         self._intake: Intake | None = None
         self._commitments = Commitments(None, "", "")
+        self._asker = Asker("", "", "")
+        self._inquiry: Inquiry | None = None  # its identifier is complete
+        self._outbound: dict[tuple[str, str], int] = {}  # contexts on which the peer takes C-STORE
         self._contexts: dict[int, tuple[str, str]] = {}  # id → SOP class, transfer syntax
+        self._only_outbound: set[int] = set()
         self._peer_max_length = 0
         self._command = bytearray()
         self._command_context = 0
@@ -277,7 +287,15 @@ class Association:
             for answer in answers
             if answer.result == ACCEPTED
         }
+        storing = {uid for uid, (scu, _) in roles.items() if not scu}
+        self._only_outbound = {number for number, (uid, _) in self._contexts.items() if uid in storing}
+        self._outbound = {
+            context: number
+            for number, context in self._contexts.items()
+            if roles.get(context[0], (True, False))[1]
+        }
         self._peer_max_length = request.max_length
+        self._asker = Asker(peer.hospital_code, self._calling, ae_text(request.called))
         origin = PackIndex(
             path=self._node.spool.root,
             pack_id="",
@@ -340,10 +358,13 @@ class Association:
                 raise MalformedPDU("length of a presentation data value", reason=INVALID_PARAMETER)
             if context_id not in self._contexts:
                 raise MalformedPDU("context that was not accepted", reason=INVALID_PARAMETER)
+            if self._inquiry is not None:
+                raise MalformedPDU("more after the whole of a request", reason=UNEXPECTED_PARAMETER)
             if flags & COMMAND_FRAGMENT:
                 self._take_command(context_id, length - 2, bool(flags & LAST_FRAGMENT))
             else:
                 self._take_dataset(context_id, length - 2, bool(flags & LAST_FRAGMENT))
+        self._answer_inquiry()
 
     def _take_command(self, context_id: int, length: int, is_last: bool) -> None:
         if self._reception is not None or (self._command and context_id != self._command_context):
@@ -368,7 +389,7 @@ class Association:
                 return
             raise MalformedPDU("response to nothing", reason=UNEXPECTED_PARAMETER)
         if request.field == C_CANCEL_RQ:
-            return  # nothing here takes long enough to be cancelled (PS3.7 §9.3.2.3)
+            return  # what it cancels has been answered already (PS3.7 §9.3.2.3)
         reception = self._reception_of(context_id, request)
         if request.has_dataset:
             self._reception = reception
@@ -378,7 +399,10 @@ class Association:
 
     def _reception_of(self, context_id: int, request: Command) -> Reception:
         SOPClassUID, TransferSyntaxUID = self._contexts[context_id]
-        if request.field == C_STORE_RQ and self._intake is not None:
+        if SOPClassUID in CLASSES_OF.get(request.field, ()):
+            return Inquiry(request, context_id, SOPClassUID, TransferSyntaxUID, self._node.archive)
+        is_inbound = context_id not in self._only_outbound
+        if request.field == C_STORE_RQ and self._intake is not None and is_inbound:
             return Storing(request, context_id, SOPClassUID, TransferSyntaxUID, self._intake)
         if request.field == N_ACTION_RQ and SOPClassUID == STORAGE_COMMITMENT:
             self._seal()
@@ -405,7 +429,28 @@ class Association:
         if is_last:
             stored_bytes = reception.finish()
             self._reception = self._wire.recall = None
-            self._answer(reception, stored_bytes)
+            if isinstance(reception, Inquiry):
+                self._inquiry = reception
+            else:
+                self._answer(reception, stored_bytes)
+
+    def _answer_inquiry(self) -> None:
+        """Answer the request whose identifier is complete; nothing else is received meanwhile."""
+        inquiry, self._inquiry = self._inquiry, None
+        if inquiry is None:
+            return
+        settings = self._node.settings
+        dialogue = Dialogue(
+            wire=self._wire,
+            request=inquiry.request,
+            context_id=inquiry.context_id,
+            peer_max_length=self._peer_max_length,
+            patience_seconds=settings.grace_seconds,
+            stopping=self._node.stopping,
+            outbound=self._outbound,
+            take_other=self._commitments.take_response,
+        )
+        inquiry.answer(self._asker, dialogue)
 
     def _answer(self, reception: Reception, stored_bytes: int) -> None:
         response = encode_response(reception.request, reception.status, reception.comment)

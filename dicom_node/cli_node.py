@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -30,11 +30,12 @@ def node(
     stop = threading.Event()
     stop_on_signals(stop)
     data_dir = data_dir.expanduser().resolve()
-    with _database(data_dir) as database_url:
+    with _stores(data_dir) as stores:
+        database_url = stores["HUREN_DATABASE_URL"]
         snapshot = run_dir(data_dir) / "peers.json"
         keeper = threading.Thread(target=keep_snapshot, args=(database_url, snapshot, stop), daemon=True)
         keeper.start()
-        plan = WorkerPlan(settings, spool_dir(data_dir), run_dir(data_dir), snapshot, database_url)
+        plan = WorkerPlan(settings, spool_dir(data_dir), run_dir(data_dir), snapshot, database_url, stores)
         try:
             run_workers(
                 plan,
@@ -47,13 +48,14 @@ def node(
 
 
 @contextmanager
-def _database(data_dir: Path) -> Iterator[str]:
-    """Give the address of the database that is named, up or not: receiving does not wait for it; else the embedded one."""
+def _stores(data_dir: Path) -> Iterator[Mapping[str, str]]:
+    """Yield how the stores and the keys are named, those up or not: receiving does not wait; else the embedded ones."""
     named = os.environ.get("HUREN_DATABASE_URL")
+    keys = {"HUREN_KEYS_DIR": os.environ.get("HUREN_KEYS_DIR") or str(data_dir / "keys")}
     if named:
-        yield named
+        yield {"HUREN_DATABASE_URL": named, **keys}
         return
     from catalog.workplace import open_workplace
 
-    with open_workplace(data_dir) as place:
-        yield place.services.database_url
+    with open_workplace(data_dir, s3=True) as place:
+        yield {**place.environment(), **keys}

@@ -20,6 +20,7 @@ class Counters:
     bytes         stored (Part 10 files)
     echoes        answered
     lockouts      begun
+    queries       find:<status>, move:<status>, get:<status>, of the last response
     commitments   asked, refused:<status>, answered, answered_with_failures, reported, not_taken, given_up
     """
 

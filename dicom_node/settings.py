@@ -58,6 +58,10 @@ class NodeSettings:
     artim_seconds: float = _within(5.0, least=0, above=True)  # PS3.8 §9.1.5
     drain_seconds: float = _within(8.0, least=0, above=True)  # SIGTERM → the last association is cut
 
+    # how many different patients one peer may ask about within the hour: an alarm, and no more (catalog.harvest)
+    harvest_alarm_people: int = _within(5_000, least=1)
+    harvest_limit_people: int = _within(50_000, least=1)
+
     # PDU lengths: what is offered, and where the line is cut (some senders overrun what was negotiated)
     max_pdu_bytes: int = _within(262_144, least=4096)
     pdu_limit_before_acceptance_bytes: int = _within(1 << 20, least=4096)

@@ -15,8 +15,12 @@ from pathlib import Path
 from catalog.logs import set_up_logging
 from catalog.signals import stop_on_signals
 from dicom_node.acceptor import serve
+from dicom_node.counters import Counters
 from dicom_node.peers import Peer, PeerDirectory
+from dicom_node.query_asked import Archive
 from dicom_node.settings import NodeSettings
+
+KEYS_DIR = "HUREN_KEYS_DIR"
 
 
 def main(spool: str, run: str, snapshot: str, plain: str, tls: str) -> None:
@@ -37,6 +41,7 @@ def main(spool: str, run: str, snapshot: str, plain: str, tls: str) -> None:
         shared_listener=_listener(plain),
         shared_tls_listener=_listener(tls),
         database_url=database_url,
+        archive=partial(_open_archive, database_url) if database_url else None,
     )
     os._exit(0)  # threads that outlived the drain are cut off, whatever they wait for
 
@@ -45,6 +50,12 @@ def _look_up(database_url: str, ae_title: str) -> Peer | None:
     from dicom_node.registry import look_up_peer  # and with it the database driver: most workers never ask
 
     return look_up_peer(database_url, ae_title)
+
+
+def _open_archive(database_url: str, counters: Counters) -> Archive:
+    from dicom_node.archive_desk import open_archive  # and with it far more than the rest of a worker
+
+    return open_archive(NodeSettings.read(), database_url, Path(os.environ.get(KEYS_DIR, "")), counters)
 
 
 def _say_ready(_port: int) -> None:

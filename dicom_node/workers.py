@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.errors import Unavailable
@@ -32,13 +32,17 @@ _FAILED_STARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What a worker needs; with a database it asks for peers that the snapshot lacks, and takes commitments."""
+    """What a worker needs; with a database it asks for peers that the snapshot lacks, and takes commitments.
+
+    `stores` are variables of the environment that name the object store and the keys: with them it answers queries.
+    """
 
     settings: NodeSettings
     spool_root: Path
     run_root: Path
     snapshot: Path
     database_url: str = ""
+    stores: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, plain: int, tls: int) -> list[str]:
         """Return the worker's command line, with the numbers of the listening sockets."""
@@ -48,7 +52,8 @@ class WorkerPlan:
     def environment(self) -> dict[str, str]:
         """Return the worker's environment: the settings as they are here, nothing else of theirs."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return kept | self.settings.environment() | {"HUREN_DATABASE_URL": self.database_url}
+        named = {**self.stores, "HUREN_DATABASE_URL": self.database_url}
+        return kept | self.settings.environment() | named
 
 
 def run_workers(

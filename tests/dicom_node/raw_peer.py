@@ -10,6 +10,7 @@ from typing import Any
 
 from dicom_node.acceptor import serve
 from dicom_node.command import Command, decode_command, encode_store_rq
+from dicom_node.counters import Counters
 from dicom_node.pack import Member, PackIndex
 from dicom_node.pdu import (
     HEADER,
@@ -19,6 +20,7 @@ from dicom_node.pdu import (
     encode_p_data,
 )
 from dicom_node.peers import Peer, PeerDirectory
+from dicom_node.query_asked import Archive
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool, read_pack
 
@@ -41,10 +43,17 @@ class RunningNode:
     """A node in this process, on a free port; a context manager."""
 
     def __init__(
-        self, root: Path, directory: PeerDirectory | None = None, *, database_url: str = "", **settings: Any
+        self,
+        root: Path,
+        directory: PeerDirectory | None = None,
+        *,
+        database_url: str = "",
+        archive: Callable[[Counters], Archive] | None = None,
+        **settings: Any,
     ) -> None:
         self.root = root
         self._database_url = database_url
+        self._archive = archive
         self.settings = NodeSettings(**{"port": 0, "low_water_bytes": 0, "artim_seconds": 1.0, **settings})
         self.directory = directory or Snapshotless(
             Peer("RAW", "H-A"), Peer("STORESCU", "H-A"), Peer("ECHOSCU", "H-A")
@@ -90,6 +99,7 @@ class RunningNode:
             self.stop,
             on_ready=self._set_port,
             database_url=self._database_url,
+            archive=self._archive,
         )
 
     def _set_port(self, port: int) -> None:

@@ -6,11 +6,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from pydicom._uid_dict import UID_dictionary
+from pydicom.datadict import keyword_for_tag
 from pydicom.uid import UID
 from pynetdicom import sop_class
 
 import dicom_node
-from dicom_node import admission, association, command, gate, part10, peers
+from dicom_node import admission, association, command, gate, part10, peers, query_rows
 from dicom_node.negotiation import ACCEPTED, negotiate
 from dicom_node.pdu import APPLICATION_CONTEXT, AssociateRequest, ProposedContext
 from dicom_node.settings import NodeSettings
@@ -78,6 +79,13 @@ def test_the_statuses_are_those_the_code_names() -> None:
         if not name.endswith("_RQ") and name != "RESPONSE"
     }
     assert {int(row[0], 16) for row in table("status")} == numbers
+
+
+def test_the_keys_of_queries_are_those_the_code_has() -> None:
+    said = {row[0]: row[1] for row in table("level")}
+    assert list(said) == list(query_rows.LEVELS)
+    for level, known in query_rows._OF_LEVEL.items():
+        assert set(said[level].split(", ")) == {keyword_for_tag(int(tag, 16)) for tag in known}
 
 
 def test_the_rejections_are_those_the_code_makes() -> None:

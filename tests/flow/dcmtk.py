@@ -1,6 +1,7 @@
 """dcmtk as a witness: its bit-preserving receiver says what a sender really sends."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ def receiving(storescp: str, inbox: Path, *options: str) -> Iterator[tuple[int, 
     """Run dcmtk's bit-preserving receiver; gives its port, and afterwards the digests of what came."""
     inbox.mkdir()
     port, found = free_ports(1)[0], dict[str, str]()
-    receiver = subprocess.Popen([storescp, "+B", *options, "-od", str(inbox), str(port)])
+    command = [storescp, "+B", *options, "-od", str(inbox), str(port)]
+    receiver = subprocess.Popen(command, env=os.environ | {"TCP_NODELAY": "1"})
     try:
         until(lambda: is_listening(port), 20)
         yield port, found
