@@ -143,14 +143,14 @@ class ObjectStore:
         with self.open_range(key, offset, length) as pieces:
             return b"".join(pieces)
 
-    def read_up_to(self, key: str, offset: int, length: int) -> bytes:
-        """Return the bytes from `offset`, `length` of them or as many as there are.
+    @contextmanager
+    def open_up_to(self, key: str, offset: int, length: int) -> Iterator[Iterator[bytes]]:
+        """Yield the bytes from `offset` in pieces of at most 1 MiB, `length` of them or as many as there are.
 
         Raises NotFound where there is no such object, IntegrityFault where fewer come than announced.
         """
         with self._response(key, offset, length) as response:
-            announced = int(response.headers["content-length"])
-            return b"".join(_counted(_pieces(response), key, announced))
+            yield _counted(_pieces(response), key, int(response.headers["content-length"]))
 
     def digest(self, key: str, on_bytes: Callable[[int], None] | None = None) -> tuple[str, int]:
         """Read the whole object back; return its SHA-256 (hex) and size in bytes.

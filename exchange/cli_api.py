@@ -1,9 +1,10 @@
 """Commands of the HTTP service: serve, and describe what is served."""
 
+import ctypes
 import gc
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -22,6 +23,9 @@ from exchange.settings import ExchangeSettings
 from exchange.spool_state import spool_state
 from exchange.tokens import open_token_key
 from exchange.webhook_courier import Courier, delivering, open_webhook_key
+
+_M_ARENA_MAX: Final = -8
+_ARENAS: Final = 2
 
 
 def api(
@@ -93,6 +97,14 @@ def _rest_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    _keep_few_arenas()
+
+
+def _keep_few_arenas() -> None:
+    """Let threads share what was freed: glibc keeps megabytes back for each of them (mallopt(3), M_ARENA_MAX)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def openapi() -> None:

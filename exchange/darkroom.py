@@ -5,6 +5,7 @@ for threads: whoever waits here waits in one.
 """
 
 import asyncio
+import contextlib
 import os
 import queue
 import select
@@ -25,6 +26,7 @@ from exchange.pixels import Stored
 from exchange.problems import NoPicture
 
 WALL_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 60.0
 FRAME_LIMIT_BYTES: Final = 64 << 20
 _START_SECONDS: Final = 30.0
 _ANSWER_LIMIT_BYTES: Final = 64 << 20
@@ -45,8 +47,12 @@ class Negative:
 class Darkroom:
     """Makes pictures, so many at once; the rest wait in a queue of their own."""
 
-    def __init__(self, children: int = 2, wall_seconds: float = WALL_SECONDS) -> None:
+    def __init__(
+        self, children: int = 2, wall_seconds: float = WALL_SECONDS, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self._wall_seconds = wall_seconds
+        self._idle_seconds = idle_seconds
+        self._timer: threading.Timer | None = None
         self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(children):
             self._idle.put(None)
@@ -85,11 +91,11 @@ class Darkroom:
             self.faults += 1
             raise
         finally:
-            self._idle.put(child)
+            self._put_back(child)
 
     def warm_up(self) -> None:
         """Have a child ready soon, without waiting for it."""
-        if self.children_started == 0:
+        if not self._children:
             self._threads.submit(self._warm)
 
     def _warm(self) -> None:
@@ -97,17 +103,44 @@ class Darkroom:
         try:
             child = child or self._started()
         finally:
-            self._idle.put(child)
+            self._put_back(child)
+
+    def _put_back(self, child: "_Child | None") -> None:
+        if child is not None:
+            child.used_at = time.monotonic()
+        self._idle.put(child)
+        with self._lock:
+            if self._timer is None and self._children and not self._is_closed:
+                self._timer = threading.Timer(self._idle_seconds, self._end_idle)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _end_idle(self) -> None:
+        """End children that have had nothing to do for a while: each takes memory."""
+        with self._lock:
+            self._timer = None
+        found: list[_Child | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._idle.get_nowait())
+        for child in reversed(found):
+            if child is not None and time.monotonic() - child.used_at >= self._idle_seconds:
+                self._ended(child)
+                self._idle.put(None)
+            else:
+                self._put_back(child)
 
     def close(self) -> None:
         """End every child, what it is making, and what waits."""
         with self._lock:
             self._is_closed = True
+            if self._timer is not None:
+                self._timer.cancel()
             for child in self._children:
                 child.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for child in self._children:
-            child.end()
+        for child in list(self._children):
+            self._ended(child)
 
     def _started(self) -> "_Child":
         with self._lock:
@@ -125,7 +158,8 @@ class Darkroom:
 
     def _ended(self, child: "_Child | None") -> None:
         if child is not None:
-            self._children.discard(child)
+            with self._lock:
+                self._children.discard(child)
             child.end()
 
 
@@ -145,6 +179,7 @@ class _Child:
             env={"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             bufsize=0,
         )
+        self.used_at = time.monotonic()
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
         os.set_blocking(self._requests.fileno(), False)

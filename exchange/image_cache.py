@@ -59,32 +59,36 @@ class ImageCache:
         if self._file is not None:
             self._file.close()
 
-    def read_range(self, key: str, start: int, size: int) -> bytes:
+    def read_range(self, key: str, start: int, size: int) -> bytes | bytearray:
         """Return `size` bytes of a pack. Raises what the store does, IntegrityFault where the pack ends before."""
         if self._file is None or not size:
             return self._store.read_range(key, start, size)
-        first, last = start // BLOCK_BYTES, (start + size - 1) // BLOCK_BYTES
-        parts = []
-        for number in range(first, last + 1):
-            begin = max(start, number * BLOCK_BYTES) - number * BLOCK_BYTES
-            end = min(start + size, (number + 1) * BLOCK_BYTES) - number * BLOCK_BYTES
-            parts.append(self._part((key, number), begin, end - begin))
-        content = parts[0] if len(parts) == 1 else b"".join(parts)
-        if len(content) != size:
-            raise IntegrityFault("影像包不完整", "A pack ends before it should", code="object_too_short")
-        return content
+        room = bytearray(size)  # filled in place: what all readers hold is to be no more than they are sent
+        at = 0
+        while at < size:
+            number, begin = divmod(start + at, BLOCK_BYTES)
+            part = memoryview(room)[at : at + BLOCK_BYTES - begin]
+            self._fill((key, number), begin, part)
+            at += len(part)
+        return room
 
-    def _part(self, name: _Name, begin: int, size: int) -> bytes:
+    def _fill(self, name: _Name, begin: int, part: memoryview) -> None:
         block, is_mine = self._taken(name)
         if block is None:  # every block is in use
-            return self._store.read_range(name[0], name[1] * BLOCK_BYTES + begin, size)
+            self._read_past(name, begin, part)
+            return
         try:
-            if is_mine:
-                return self._fetched(name, block)[begin : begin + size]
-            at = block.slot * BLOCK_BYTES + begin
-            return os.pread(self._fd, max(0, min(size, block.size_bytes - begin)), at)
+            if is_mine and not self._fetched(name, block):
+                self._read_past(name, begin, part)
+                return
+            if begin + len(part) > block.size_bytes:
+                raise IntegrityFault("影像包不完整", "A pack ends before it should", code="object_too_short")
+            os.preadv(self._fd, [part], block.slot * BLOCK_BYTES + begin)
         finally:
             self._leave(name, block)
+
+    def _read_past(self, name: _Name, begin: int, part: memoryview) -> None:
+        part[:] = self._store.read_range(name[0], name[1] * BLOCK_BYTES + begin, len(part))
 
     def _taken(self, name: _Name) -> tuple[_Block | None, bool]:
         """Return a block to read from, or one that is for the caller to fetch, or none where there is no room."""
@@ -114,15 +118,21 @@ class ImageCache:
         unused = next((name for name, block in self._blocks.items() if not block.users), None)
         return None if unused is None else self._blocks.pop(unused).slot
 
-    def _fetched(self, name: _Name, block: _Block) -> bytes:
-        content = self._store.read_up_to(name[0], name[1] * BLOCK_BYTES, BLOCK_BYTES)
-        try:
-            is_kept = os.pwrite(self._fd, content, block.slot * BLOCK_BYTES) == len(content)
-        except OSError:  # a full disk costs the cache, not the reader
-            is_kept = False
+    def _fetched(self, name: _Name, block: _Block) -> bool:
+        """Fetch a block into the file; say whether it is there: a full disk costs the cache, not the reader."""
+        at, size = block.slot * BLOCK_BYTES, 0
+        with self._store.open_up_to(name[0], name[1] * BLOCK_BYTES, BLOCK_BYTES) as pieces:
+            for piece in pieces:
+                try:
+                    written = os.pwrite(self._fd, piece, at + size)
+                except OSError:
+                    return False
+                if written != len(piece):
+                    return False
+                size += written
         with self._changed:
-            block.size_bytes, block.read_at, block.is_whole = len(content), self._clock(), is_kept
-        return content
+            block.size_bytes, block.read_at, block.is_whole = size, self._clock(), True
+        return True
 
     def _leave(self, name: _Name, block: _Block) -> None:
         with self._changed:

@@ -13,7 +13,7 @@ from catalog.pack_windows import WINDOW_BYTES, Step, Window, windows
 from exchange.store_threads import StoreThreads, store_busy
 
 _LEAST_WINDOW_BYTES: Final = 128 << 10
-_TOGETHER_BYTES: Final = 48 << 20
+_TOGETHER_BYTES: Final = 16 << 20
 _AT_ONCE: Final = 512
 _PIECE_BYTES: Final = 256 << 10
 
@@ -23,7 +23,7 @@ StillAllowed = Callable[[], Awaitable[None]]  # raises what stands against it
 class Packs(Protocol):
     """What packs are read from: the object store, or what was read of it before."""
 
-    def read_range(self, key: str, start: int, size: int, /) -> bytes:
+    def read_range(self, key: str, start: int, size: int, /) -> bytes | bytearray:
         """Return `size` bytes from `start`."""
 
 
@@ -49,15 +49,15 @@ async def stream(
     readers: Readers,
     steps: Sequence[Step],
     still_allowed: StillAllowed,
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytes | memoryview]:
     """Yield the bytes of some steps. Raises what the store does, and `still_allowed`, which is asked at each window."""
-    following: asyncio.Future[bytes] | None = None
+    following: asyncio.Future[bytes | bytearray] | None = None
     planned = list(windows(steps, readers.window_bytes()))
     readers.count += 1
     try:
         for number, window in enumerate(planned):
             await still_allowed()
-            content = await (following or _read(packs, threads, window))
+            content = memoryview(await (following or _read(packs, threads, window)))
             following = _read(packs, threads, planned[number + 1]) if number + 1 < len(planned) else None
             for each in window.sent:
                 if isinstance(each, bytes):
@@ -73,8 +73,8 @@ async def stream(
             following.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def _read(packs: Packs, threads: StoreThreads, window: Window) -> "asyncio.Future[bytes]":
-    async def read() -> bytes:
+def _read(packs: Packs, threads: StoreThreads, window: Window) -> "asyncio.Future[bytes | bytearray]":
+    async def read() -> bytes | bytearray:
         size = window.end - window.start
         if not size:
             return b""

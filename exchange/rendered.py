@@ -245,7 +245,7 @@ async def _negative(reader: Reader, instance: IndexedInstance, number: int, rang
     packs = reader.desk.packs
 
     def read() -> tuple[dict[str, bytes], bytes]:
-        tables = {name: packs.read_range(*place) for name, place in facts.missing.items()}
+        tables = {name: bytes(packs.read_range(*place)) for name, place in facts.missing.items()}
         return tables, b"".join(packs.read_range(*each) for each in ranges)
 
     tables, frame = await reader.threads.run(read)

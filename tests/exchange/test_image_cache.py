@@ -2,7 +2,9 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ class Shelf:
         self.gate.set()
         self.down = False
 
-    def read_up_to(self, key: str, start: int, size: int) -> bytes:
+    @contextmanager
+    def open_up_to(self, key: str, start: int, size: int) -> Iterator[Iterator[bytes]]:
         self.asked[key, start // BLOCK_BYTES] += 1
         assert self.gate.wait(20)
         if self.down:
             raise ObjectStoreDown("坏", "down")
-        return content_of(key)[start : start + size]
+        content = content_of(key)[start : start + size]
+        yield (content[at : at + 700_000] for at in range(0, len(content), 700_000))
 
     def read_range(self, key: str, start: int, size: int) -> bytes:
         self.asked[key, -1] += 1
@@ -127,6 +131,17 @@ def test_a_fetch_that_fails_is_told_and_not_kept() -> None:
             cache.read_range("a", 0, 10)
     shelf.down = False
     assert cache.read_range("a", 0, 10) == PACK[:10]
+    cache.close()
+
+
+def test_a_disk_that_is_full_costs_the_cache_and_not_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf()
+    cache = cache_of(shelf, 2)
+    with monkeypatch.context() as full:
+        full.setattr("os.pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "no room")))
+        assert cache.read_range("a", 5, 10) == PACK[5:15]
+    assert cache.read_range("a", 5, 10) == PACK[5:15]
+    assert shelf.asked == {("a", 0): 2, ("a", -1): 1}
     cache.close()
 
 

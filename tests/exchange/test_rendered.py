@@ -234,6 +234,15 @@ def test_a_child_that_ends_costs_one_picture(darkroom: Darkroom) -> None:
     assert darkroom.children_started == 2
 
 
+def test_children_with_nothing_to_do_end_and_come_back_when_wanted() -> None:
+    darkroom = Darkroom(children=2, idle_seconds=0.05)
+    darkroom.make(_grey(), View())
+    wait_until(lambda: not darkroom._children)
+    assert darkroom.make(_grey(), View()).startswith(b"\xff\xd8")
+    assert darkroom.children_started == 2
+    darkroom.close()
+
+
 def test_a_child_that_does_not_answer_in_time_is_ended(darkroom: Darkroom) -> None:
     darkroom.make(_grey(), View())
     child: Any = darkroom._idle.get()
