@@ -8,12 +8,15 @@ rest     between requests, uvicorn's own keep-alive
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+ABORT: Final = "huren.abort"  # in a request's scope: cuts its connection
 _LONGEST_TARGET_BYTES: Final = 8 << 10
 _MOST_HEADERS: Final = 100
 _LINES: Final = {
@@ -94,6 +97,7 @@ class GuardedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins, behind another one's answer or not."""
         super().on_message_begin()
+        self.scope[ABORT] = self._cut  # type: ignore[typeddict-unknown-key]
         if self._phase != "refused":
             self._phase, self._head_bytes, self._headers_seen = "head", 0, 0
             if self._guard is None:
@@ -161,6 +165,12 @@ class GuardedConnection(HttpToolsProtocol):
         """The peer has caught up."""
         self._stop_reading_guard()
         super().resume_writing()
+
+    def _cut(self) -> None:
+        """End the connection, and what the kernel still holds for its peer with it."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()
 
     def _renew(self, size_bytes: int) -> None:
         now = self.loop.time()

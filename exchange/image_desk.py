@@ -20,6 +20,7 @@ from exchange.image_cache import ImageCache
 from exchange.image_stream import Readers
 from exchange.store_threads import StoreThreads
 
+_Asking = tuple[str, str, str, str]  # role, hospital, subject, study
 Index = Mapping[str, list[IndexedInstance]]  # by series
 _ALLOWED_SECONDS: Final = 2.0  # what is revoked ends within 5
 _KEPT_BYTES: Final = 64 << 20
@@ -66,7 +67,8 @@ class ImageDesk:
         self._cache = ImageCache(store, cache_bytes, cache_dir) if store else None
         self._threads = threads
         self.readers = Readers()
-        self._allowed: OrderedDict[tuple[str, str, str, str], tuple[float, ViewedStudy]] = OrderedDict()
+        self._allowed: OrderedDict[_Asking, tuple[float, ViewedStudy]] = OrderedDict()
+        self._asked: dict[_Asking, asyncio.Future[ViewedStudy]] = {}
         self._kept: OrderedDict[ViewedStudy, Index] = OrderedDict()
         self._under_way: dict[ViewedStudy, asyncio.Future[Index]] = {}
         self._kept_bytes = 0
@@ -103,12 +105,21 @@ class ImageDesk:
         if study is not None and monotonic() - since < _ALLOWED_SECONDS:
             return study
         self._allowed.pop(asking, None)
-        asked_at = monotonic()
-        study = await run_in_threadpool(image_views.view, catalogue, caller, StudyInstanceUID, counted)
-        self._allowed[asking] = asked_at, study
+        under_way = self._asked.get(asking)
+        if under_way is None:  # hundreds of streams of one study ask at once, and need one answer
+            asked_at = monotonic()
+            view = run_in_threadpool(image_views.view, catalogue, caller, StudyInstanceUID, counted)
+            under_way = self._asked[asking] = asyncio.ensure_future(view)
+            under_way.add_done_callback(lambda done: self._answered(asking, asked_at, done))
+        return await asyncio.shield(under_way)
+
+    def _answered(self, asking: _Asking, asked_at: float, done: "asyncio.Future[ViewedStudy]") -> None:
+        self._asked.pop(asking, None)
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._allowed[asking] = asked_at, done.result()
         if len(self._allowed) > _MOST_ALLOWED:
             self._allowed.popitem(last=False)
-        return study
 
     async def look(
         self, catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, counted: Counted

@@ -22,10 +22,11 @@ from catalog.pack_windows import Step
 from catalog.whose import Whose
 from exchange import dicom_json, image_links, multipart
 from exchange.auth import CallerOf
+from exchange.connection import ABORT
 from exchange.deps import CatalogueOf, HarvestOf, SettingsOf
 from exchange.image_desk import ImageDesk, Looked
 from exchange.image_links import ImageLinks
-from exchange.image_stream import stream
+from exchange.image_stream import Abort, stream
 from exchange.multipart import Accepted, Part, accepted
 from exchange.problems import NotAcceptable
 from exchange.settings import ExchangeSettings
@@ -73,6 +74,7 @@ class Reader:
     accepted: Sequence[Accepted]
     link: "Link | None" = None
     none_match: str = ""
+    abort: Abort | None = None
     takes_gzip: bool = False
 
     def counted(self, id_type: str, number: str) -> None:
@@ -172,7 +174,7 @@ class Reader:
             return unchanged(tag)
         readers = self.desk.readers
         readers.refuse_more()
-        body = stream(self.desk.packs, self.threads, readers, steps, lambda: self.still(study))
+        body = stream(self.desk.packs, self.threads, readers, steps, lambda: self.still(study), self.abort)
         headers = {**NO_STORE, "Content-Length": str(size_bytes), "Content-Type": content_type, "ETag": tag}
         return StreamingResponse(body, headers=headers)
 
@@ -200,6 +202,7 @@ async def reader_of(
         wanted,
         link,
         none_match=",".join(request.headers.getlist("if-none-match")),
+        abort=request.scope.get(ABORT),
         takes_gzip=_takes_gzip(request.headers.get("accept-encoding", "")),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -55,12 +56,11 @@ def test_what_is_asked_for_comes_whole_and_in_order(given: list[Step], window: i
     )
     readers = Readers()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "window_bytes", lambda: window)
+        patch.setattr(readers, "one_more", lambda: nullcontext(window))
         patch.setattr(pack_windows, "_GAP_BYTES", gap)
         planned = list(windows(given, window))
         assert all(each.end - each.start <= window for each in planned)
         assert streamed(given, Store(), readers=readers) == wanted
-    assert readers.count == 0
 
 
 def test_neighbours_are_read_together() -> None:
@@ -75,14 +75,18 @@ def test_neighbours_are_read_together() -> None:
 
 
 def test_what_all_readers_hold_is_bounded_and_too_many_are_refused() -> None:
-    readers, held = Readers(), 0
-    for _ in range(512):
-        readers.refuse_more()
-        held += readers.window_bytes()
-        readers.count += 1
-    assert held <= 256 << 20
-    with pytest.raises(ObjectStoreDown):
-        readers.refuse_more()
+    readers, sizes = Readers(), []
+    with ExitStack() as crowd:
+        for _ in range(512):
+            readers.refuse_more()
+            sizes.append(crowd.enter_context(readers.one_more()))
+        assert sizes[0] == pack_windows.WINDOW_BYTES
+        assert sizes == sorted(sizes, reverse=True)
+        assert 2 * sum(sizes) <= 100 << 20
+        with pytest.raises(ObjectStoreDown):
+            readers.refuse_more()
+    with readers.one_more() as again:
+        assert again == sizes[0]
 
 
 def test_a_stream_ends_where_the_right_to_it_ends() -> None:
