@@ -131,11 +131,17 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
             ("/{study}/series/{series}/instances/{instance}/bulkdata/{path}", "read"),
             ("/{study}/series/{series}/instances/{instance}/rendered", "read"),
             ("/{study}/series/{series}/instances/{instance}/frames/{frame}/rendered", "read"),
+            ("/{study}/rendered", "read"),
+            ("/{study}/series/{series}/rendered", "read"),
             ("/{study}/thumbnail", "read"),
             ("/{study}/series/{series}/thumbnail", "read"),
             ("/{study}/series/{series}/instances/{instance}/thumbnail", "read"),
             ("/{study}/series/{series}/instances/{instance}/frames/{frame}/thumbnail", "read"),
         )
+    },
+    **{
+        ("GET", path): Rule(_CARE, _IMAGES, "imaging_study.search", (404, 406, 502))
+        for path in ("/dicom-web/series", "/dicom-web/instances")
     },
     ("GET", "/look/studies/{study}"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 502)),
     ("GET", "/dicom-web/wado"): Rule(_CARE, _IMAGES, "imaging_study.read", (404, 406, 502)),

@@ -1,6 +1,7 @@
 """The description of the interface (OpenAPI 3.1): every route with its scope and each error it can answer."""
 
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -91,9 +92,16 @@ def _put_errors(operation: dict[str, Any], path: str, statuses: set[int]) -> Non
     answers = operation["responses"]
     answers.pop("422", None)  # the framework's own: another shape than what is answered
     fhir = path == "/fhir" or path.startswith("/fhir/")
+    described = _page_error if path.startswith("/look/") else partial(_error, fhir=fhir)
     for status in sorted(statuses):
         if str(status) not in answers:
-            answers[str(status)] = _error(status, fhir=fhir)
+            answers[str(status)] = described(status)
+
+
+def _page_error(status: int) -> dict[str, Any]:
+    words = _WORDS[status][1]
+    page = f"<!doctype html><title>{words.partition(' / ')[0]}</title>…"
+    return {"description": words, "content": {"text/html": {"schema": {"type": "string"}, "example": page}}}
 
 
 def _error(status: int, *, fhir: bool) -> dict[str, Any]:

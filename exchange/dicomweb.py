@@ -27,6 +27,7 @@ router = APIRouter(tags=["dicomweb"])
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
+_MOST_LOOKED_AT: Final = 50
 _EXAMPLE: Final[dict[str, Any]] = {
     "0020000D": {"vr": "UI", "Value": ["2.25.1001"]},
     "00100010": {"vr": "PN", "Value": [{"Alphabetic": "林晓渝"}]},
@@ -93,6 +94,65 @@ def _named(query: Query) -> tuple[whose.Whose, ...]:
             field="StudyInstanceUID",
         )
     return tuple(named)
+
+
+@router.get(
+    "/dicom-web/series",
+    response_class=DicomJson,
+    summary="查询患者的序列 / search for series of a patient",
+    responses=_JSON,
+    openapi_extra=_keys(dicom_json.SERIES_KEYS | {dicom_json.PATIENT}),
+)
+async def search_all_series(request: Request, reader: ReaderOf) -> Response:
+    """Return the series of one patient's studies, the newest study first."""
+    query = read_query(request.query_params.multi_items())
+    asked = query.without(dicom_json.PATIENT).ask_only(dicom_json.SERIES_KEYS)
+    rows = [
+        dicom_json.of_series(looked.study.shown, each, reader.root, asked.include)
+        for looked in await _looked_at(reader, query)
+        for each in looked.index.values()
+    ]
+    return await reader.json(asked.page([row for row in rows if asked.matches(row)]))
+
+
+@router.get(
+    "/dicom-web/instances",
+    response_class=DicomJson,
+    summary="查询患者的图像 / search for instances of a patient",
+    responses=_JSON,
+    openapi_extra=_keys(dicom_json.INSTANCE_KEYS | {dicom_json.PATIENT}),
+)
+async def search_all_instances(request: Request, reader: ReaderOf) -> Response:
+    """Return the instances of one patient's studies, the newest study first."""
+    query = read_query(request.query_params.multi_items())
+    asked = query.without(dicom_json.PATIENT).ask_only(dicom_json.INSTANCE_KEYS)
+    rows = [
+        dicom_json.of_instance(looked.study.shown, each, reader.root, asked.include)
+        for looked in await _looked_at(reader, query)
+        for each in looked.everything()
+    ]
+    return await reader.json(asked.page([row for row in rows if asked.matches(row)]))
+
+
+async def _looked_at(reader: Reader, query: Query) -> list[Looked]:
+    """Return the studies that a search below them is about. Raises InvalidInput where it names nobody, or very many."""
+    named = (*_named(query), *reader.patient())
+    uids = frozenset(listed(query.matching.get(dicom_json.STUDY, "")))
+
+    def tell(_: Chart, entry: Entry) -> str | None:
+        uid: str = entry.told["study"].StudyInstanceUID
+        return uid if not uids or uid in uids else None
+
+    page = await run_in_threadpool(
+        image_views.search, reader.catalogue, reader.caller, named, tell, reader.counted
+    )
+    if len(page.given) > _MOST_LOOKED_AT:
+        raise InvalidInput(
+            "该患者的检查过多,请指明 StudyInstanceUID",
+            "The patient has very many studies: name some by StudyInstanceUID",
+            field="StudyInstanceUID",
+        )
+    return [await reader.look(uid) for uid in page.given]
 
 
 @router.get(

@@ -4,11 +4,13 @@ A picture is made of the stored frame in a limited process (exchange.darkroom); 
 """
 
 import re
+import secrets
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from catalog.errors import InvalidInput, NotFound
 from catalog.image_index import IndexedInstance
@@ -47,6 +49,8 @@ _FUNCTIONS: Final[dict[str, Function]] = {
     "sigmoid": "sigmoid",
 }
 _PDF: Final = "application/pdf"
+_IN_PARTS: Final = frozenset({"multipart/related", "multipart/*", "*/*"})
+_MOST_PICTURES: Final = 2_000
 _DOCUMENT: Final = "00420011"
 _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
     **UNCHANGED,
@@ -55,6 +59,17 @@ _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
             each: {"schema": {"type": "string", "format": "binary"}, "example": "…"} for each in (JPEG, PNG)
         }
     },
+}
+
+_PICTURES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            "multipart/related": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "--…\r\nContent-Type: image/jpeg\r\n\r\n…",
+            }
+        }
+    }
 }
 
 Frame = Annotated[int, Path(ge=1, le=999_999, description="the first is 1")]
@@ -136,6 +151,85 @@ async def rendered_frame(
     """Return a picture of a frame."""
     found = (await reader.look(study)).instance(series, instance)
     return await picture(request, reader, found, frame, view)
+
+
+@router.get(
+    _STUDY + "/rendered",
+    response_class=Response,
+    summary="整个检查的图片 / a study as pictures",
+    responses=_PICTURES,
+)
+async def rendered_study(study: Study, request: Request, reader: ReaderOf, view: ViewOf) -> Response:
+    """Return a picture of every frame of a study, in order; what cannot be shown is left out."""
+    return _pictures(request, reader, study, (await reader.look(study)).everything(), view)
+
+
+@router.get(
+    _SERIES + "/rendered",
+    response_class=Response,
+    summary="整个序列的图片 / a series as pictures",
+    responses=_PICTURES,
+)
+async def rendered_series(
+    study: Study, series: Series, request: Request, reader: ReaderOf, view: ViewOf
+) -> Response:
+    """Return a picture of every frame of a series, in order; what cannot be shown is left out."""
+    return _pictures(request, reader, study, (await reader.look(study)).series(series), view)
+
+
+def _pictures(
+    request: Request, reader: Reader, study: str, members: Sequence[IndexedInstance], view: View
+) -> Response:
+    """Return pictures as a multipart. Raises NotAcceptable, NoPicture where there is none, InvalidInput for too many."""
+    kinds = [each.type or each.media_type for each in reader.accepted if each.media_type in _IN_PARTS]
+    wanted = [_TYPES[kind] for kind in (*kinds,) if kind in _TYPES]
+    if not wanted:
+        raise NotAcceptable
+    shown = [
+        (each, n)
+        for each in members
+        if is_known(each.TransferSyntaxUID)
+        for n in range(1, len(each.frames) + 1)
+    ]
+    if not shown:
+        raise _no_frames()
+    if len(shown) > _MOST_PICTURES:
+        raise InvalidInput(
+            "图像过多,请按帧获取", "Too many pictures: fetch them frame by frame", field="series"
+        )
+    reader.desk.readers.refuse_more()
+    view, boundary = replace(view, media_type=wanted[0]), secrets.token_hex(16)
+    content_type = multipart.related(boundary, view.media_type)
+    return StreamingResponse(
+        _made(request, reader, study, shown, view, boundary),
+        headers={**NO_STORE, "Content-Type": content_type},
+    )
+
+
+async def _made(
+    request: Request,
+    reader: Reader,
+    study: str,
+    shown: Sequence[tuple[IndexedInstance, int]],
+    view: View,
+    boundary: str,
+) -> AsyncIterator[bytes]:
+    darkroom: Darkroom = request.app.state.darkroom
+    with reader.desk.readers.one_more():
+        for instance, number in shown:
+            await reader.still(study)
+            flat = instance.frames[number - 1]
+            ranges = [(instance.key, at, size) for at, size in zip(flat[::2], flat[1::2], strict=True)]
+            try:
+                content = await darkroom.develop(await _negative(reader, instance, number, ranges), view)
+            except NoPicture:
+                continue
+            at = f"{multipart.location(instance, f'{reader.root}/studies/{study}')}/frames/{number}/rendered"
+            head = (
+                f"\r\n--{boundary}\r\nContent-Type: {view.media_type}\r\nContent-Length: {len(content)}\r\n"
+            )
+            yield f"{head}Content-Location: {at}\r\n\r\n".encode() + content
+        yield f"\r\n--{boundary}--\r\n".encode()
 
 
 @router.get(

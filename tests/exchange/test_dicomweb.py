@@ -164,6 +164,22 @@ def test_a_search_matches_what_was_asked_and_must_name_the_patient_or_the_study(
     assert instance["00080018"]["Value"] == [f"{UID}.1.2"]
 
 
+def test_series_and_instances_are_found_across_one_patients_studies(site: Site) -> None:
+    site.open()
+    site.images.chest("A", 2, "2.25.7002", slices=1, StudyDescription="胸部CT增强")
+    (study,) = site.get(ROUTES[0]).json()
+    patient = f"PatientID={study['00100020']['Value'][0]}"
+    for what, count in (("series", 2), ("instances", 4)):
+        found = site.get(f"/dicom-web/{what}?{patient}").json()
+        assert len(found) == count
+        assert {each["0020000D"]["Value"][0] for each in found} == {UID, "2.25.7002"}
+        assert len(site.get(f"/dicom-web/{what}?StudyInstanceUID=2.25.7002").json()) == 1
+        assert len(site.get(f"/dicom-web/{what}?{patient}&limit=1&offset=1").json()) == 1
+        assert site.get(f"/dicom-web/{what}").status_code == 422
+        assert site.service.call("GET", f"/dicom-web/{what}?{patient}", hospital="A", told=False).json() == []
+    assert len(site.get(f"/dicom-web/instances?{patient}&InstanceNumber=1").json()) == 2
+
+
 def test_a_viewing_is_audited_once_whatever_it_fetches_and_again_after_an_hour(site: Site) -> None:
     def viewings() -> int:
         with transaction(site.service.city.catalogue.engine) as session:

@@ -117,6 +117,26 @@ def test_a_rendered_frame_shows_the_stored_pixels_through_the_window_asked_for(s
     assert site.get(f"{at}/frames/11/rendered").json()["code"] == "unknown_frame"
 
 
+def test_a_series_comes_as_pictures_in_order_without_what_cannot_be_shown(site: Site) -> None:
+    frames = film(site)
+    site.open()
+    at = f"/dicom-web/studies/{ULTRASOUND}"
+    related = {"Accept": 'multipart/related; type="image/png"'}
+    for path in (f"{at}/rendered", f"{at}/series/{ULTRASOUND}.1/rendered"):
+        answer = site.get(f"{path}?window=128,256,linear-exact", headers=related)
+        assert answer.status_code == 200
+        boundary = answer.headers["content-type"].rpartition("=")[2].encode()
+        parts = answer.content.split(b"\r\n--" + boundary)[1:-1]
+        assert [int(seen(part.partition(b"\r\n\r\n")[2])[0, 0, 0]) for part in parts] == [
+            round(float(frame[0, 0]) / 256 * 255) for frame in frames
+        ]
+        assert [f"/frames/{n}/rendered".encode() in part for n, part in enumerate(parts, 1)] == [True] * 10
+    assert (
+        site.get(f"{at}/rendered").headers["content-type"].startswith('multipart/related; type="image/jpeg"')
+    )
+    assert site.get(f"{at}/rendered", headers={"Accept": "image/jpeg"}).status_code == 406
+
+
 @pytest.mark.parametrize("query", WRONG)
 def test_a_view_that_is_none_is_refused(site: Site, query: str) -> None:
     site.open()

@@ -177,6 +177,14 @@ PLACES: Final[dict[Route, Place]] = {
         {FOREIGN: 200, HIDDEN: 200, UNKNOWN: 200, MALFORMED: 200},
         query="StudyInstanceUID={study}",
     ),
+    **{
+        ("GET", f"/dicom-web/{what}"): Place(
+            "images",
+            {FOREIGN: 200, HIDDEN: 200, UNKNOWN: 200, MALFORMED: 200},
+            query="StudyInstanceUID={study}",
+        )
+        for what in ("series", "instances")
+    },
     ("GET", "/look/studies/{study}"): Place("images"),
     ("GET", "/dicom-web/wado"): Place(
         "images",

@@ -169,6 +169,8 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport"): Case("doctor", "/fhir/DiagnosticReport?_id={report_id}"),
     ("POST", "/fhir/DiagnosticReport/_search"): Case("doctor", form=HERS),
+    ("GET", "/dicom-web/series"): Case("doctor", "/dicom-web/series?StudyInstanceUID={uid}"),
+    ("GET", "/dicom-web/instances"): Case("doctor", "/dicom-web/instances?StudyInstanceUID={uid}"),
     ("GET", "/dicom-web/studies"): Case("doctor", "/dicom-web/studies?StudyInstanceUID={uid}"),
     ("GET", "/fhir/ImagingStudy"): Case("doctor", "/fhir/ImagingStudy?identifier=urn:dicom:uid|{uid}"),
     ("POST", "/fhir/ImagingStudy/_search"): Case("doctor", form=HERS),

@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
+from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -172,6 +174,54 @@ def test_metadata_and_bulk_data_are_those_of_the_files(sent: list[Dataset], clie
     if "BulkDataURI" in element:
         (content,) = client.retrieve_bulkdata(element["BulkDataURI"])
         assert content == palette.RedPaletteColorLookupTableData
+
+
+def test_pictures_of_every_encoding_are_rendered(sent: list[Dataset], client: DICOMwebClient) -> None:
+    for one in sent:
+        uids = one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+        if one.file_meta.TransferSyntaxUID.name.startswith("Deflated"):
+            with pytest.raises(requests.HTTPError):
+                client.retrieve_instance_rendered(*uids)
+            continue
+        for kind in ("image/png", "image/jpeg"):
+            shown = Image.open(BytesIO(client.retrieve_instance_rendered(*uids, media_types=(kind,))))
+            assert (shown.height, shown.width) == (one.Rows, one.Columns)
+        size = {"viewport": "50,50"}
+        small = client.retrieve_instance_frames_rendered(*uids, [1], media_types=("image/png",), params=size)
+        assert max(Image.open(BytesIO(small)).size) == 50
+    assert client.retrieve_series_rendered(STUDY, sent[0].SeriesInstanceUID).startswith(b"\r\n--")
+
+
+def test_everything_is_found_without_naming_the_study_above_it(
+    sent: list[Dataset], client: DICOMwebClient
+) -> None:
+    (study,) = client.search_for_studies(search_filters={"StudyInstanceUID": STUDY})
+    patient = {"PatientID": study["00100020"]["Value"][0]}
+    assert len(client.search_for_series(search_filters=patient)) == len(sent)
+    assert len(client.search_for_instances(search_filters=patient)) == len(sent)
+
+
+def test_pieces_come_one_by_one_as_they_come_together(sent: list[Dataset], client: DICOMwebClient) -> None:
+    one = sent[0]
+    uids = one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+    assert list(client.iter_series(*uids[:2])) == client.retrieve_series(*uids[:2])
+    assert len(list(client.iter_study(STUDY))) == len(sent)
+    assert list(client.iter_instance_frames(*uids, [1])) == client.retrieve_instance_frames(*uids, [1])
+    assert client.retrieve_series_metadata(*uids[:2]) == [client.retrieve_instance_metadata(*uids)]
+
+
+def test_nothing_is_deleted_by_a_client(sent: list[Dataset], client: DICOMwebClient) -> None:
+    one = sent[0]
+    uids = one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+    for delete, named in (
+        (client.delete_study, uids[:1]),
+        (client.delete_series, uids[:2]),
+        (client.delete_instance, uids),
+    ):
+        with pytest.raises(requests.HTTPError) as refused:
+            delete(*named)
+        assert refused.value.response.status_code == 405
+    assert client.retrieve_instance(*uids) == one
 
 
 def test_who_has_not_asked_finds_nothing(sent: list[Dataset], exchange: Running) -> None:
