@@ -40,7 +40,7 @@ _ORDER: Final = """
     select person_id, own_hospital, reminder, standing_decision_id,
            exists (select from person where id = any(%(people)s) and opted_out),
            exists (select from result where person_id = any(%(people)s) and hospital_id = %(hospital_id)s
-                   and exam_time > (select asked_at from order_check where id = first_check_id))
+                   and exam_time >= (select asked_at from order_check where id = first_check_id) - interval '1 minute')
     from ordered_item where hospital_id = %(hospital_id)s and order_number = %(order_number)s
     for update of ordered_item
 """
@@ -112,8 +112,8 @@ class Claimed:
 class Ordered:
     """An order, locked, as it stands.
 
-    `opted_out`: whoever it is for no longer shares his results; `examined`: he has been examined here since it was first
-    asked about.
+    `opted_out`: whoever it is for no longer shares his results; `examined`: he may have been examined here since it was
+    first asked about; of two questions at once the one that came first is not always the one that was written first.
     """
 
     person_id: int

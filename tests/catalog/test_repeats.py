@@ -100,6 +100,15 @@ def test_what_is_decided_after_the_examination_on_asking_again_says_what_the_rep
     assert kinds(city) == ["refused"]
 
 
+def test_a_decision_is_told_of_an_examination_at_the_very_moment_of_its_check(pair: Any) -> None:
+    city, doctor = pair
+    check = city.check(doctor, [CT07])
+    city.study("B", days_ago=0)
+    assert kinds(city) == ["no_answer"]
+    city.decide(doctor, check, "o", "override", reason_code="1", **OVERRIDE)
+    assert kinds(city) == ["refused"]
+
+
 def test_a_prior_that_came_after_the_examination_was_not_visible_in_time(city: City) -> None:
     city.hospital("A")
     city.hospital("B")
