@@ -38,6 +38,7 @@ class ShownStudy:
     StudyInstanceUID: str
     exam_time: datetime
     accession_number: str = field(repr=False)
+    hospital: str
     modalities: tuple[str, ...]
     description: str
     series_count: int
@@ -122,6 +123,7 @@ def _studies(of: Chart) -> Iterable[Entry]:
             StudyInstanceUID=study.uid,
             exam_time=study.exam_time,
             accession_number=accession,
+            hospital=entry.told["results"][0]["hospital"]["name"],
             modalities=tuple(study.modalities),
             description=study.description,
             series_count=study.series_count,

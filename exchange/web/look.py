@@ -90,6 +90,7 @@ _RATE: Final = 10  # frames a second
 
 def _study(shown: ShownStudy) -> dict[str, str]:
     return {
+        "hospital": shown.hospital,
         "patient": shown.patient_name,
         "sex": shown.sex,
         "age": _age(shown),

@@ -59,6 +59,9 @@ def test_the_page_is_for_whom_the_patient_is_open_and_others_read_why_not(site: 
     page = looked(site)
     assert "林晓渝" in page.words
     assert "胸部CT平扫" in page.words
+    assert "女 46岁" in page.words
+    assert "A医院" in page.words
+    assert "built-in" not in page.words  # a word of the page that no text has
     assert site.service.call("GET", AT, role="").status_code == 401
     assert site.service.call("GET", AT, role="regulator").status_code == 403
 
