@@ -4,7 +4,7 @@ Who asks sees the studies of patients that a check or a stated purpose has opene
 patient or the study. Frames and instances are given as they are stored, byte by byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -105,14 +105,12 @@ def _named(query: Query) -> tuple[whose.Whose, ...]:
 )
 async def search_all_series(request: Request, reader: ReaderOf) -> Response:
     """Return the series of one patient's studies, the newest study first."""
-    query = read_query(request.query_params.multi_items())
-    asked = query.without(dicom_json.PATIENT).ask_only(dicom_json.SERIES_KEYS)
-    rows = [
-        dicom_json.of_series(looked.study.shown, each, reader.root, asked.include)
-        for looked in await _looked_at(reader, query)
-        for each in looked.index.values()
-    ]
-    return await reader.json(asked.page([row for row in rows if asked.matches(row)]))
+
+    def told(looked: Looked, include: frozenset[str]) -> Iterator[Json]:
+        for members in looked.index.values():
+            yield dicom_json.of_series(looked.study.shown, members, reader.root, include)
+
+    return await _search_below(request, reader, dicom_json.SERIES_KEYS, told)
 
 
 @router.get(
@@ -124,13 +122,23 @@ async def search_all_series(request: Request, reader: ReaderOf) -> Response:
 )
 async def search_all_instances(request: Request, reader: ReaderOf) -> Response:
     """Return the instances of one patient's studies, the newest study first."""
+
+    def told(looked: Looked, include: frozenset[str]) -> Iterator[Json]:
+        for each in looked.everything():
+            yield dicom_json.of_instance(looked.study.shown, each, reader.root, include)
+
+    return await _search_below(request, reader, dicom_json.INSTANCE_KEYS, told)
+
+
+async def _search_below(
+    request: Request,
+    reader: Reader,
+    keys: frozenset[str],
+    told: Callable[[Looked, frozenset[str]], Iterator[Json]],
+) -> Response:
     query = read_query(request.query_params.multi_items())
-    asked = query.without(dicom_json.PATIENT).ask_only(dicom_json.INSTANCE_KEYS)
-    rows = [
-        dicom_json.of_instance(looked.study.shown, each, reader.root, asked.include)
-        for looked in await _looked_at(reader, query)
-        for each in looked.everything()
-    ]
+    asked = query.without(dicom_json.PATIENT).ask_only(keys)
+    rows = [row for looked in await _looked_at(reader, query) for row in told(looked, asked.include)]
     return await reader.json(asked.page([row for row in rows if asked.matches(row)]))
 
 

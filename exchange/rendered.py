@@ -218,8 +218,7 @@ async def _made(
     with reader.desk.readers.one_more():
         for instance, number in shown:
             await reader.still(study)
-            flat = instance.frames[number - 1]
-            ranges = [(instance.key, at, size) for at, size in zip(flat[::2], flat[1::2], strict=True)]
+            ranges = _ranges(instance, number)
             try:
                 content = await darkroom.develop(await _negative(reader, instance, number, ranges), view)
             except NoPicture:
@@ -321,8 +320,7 @@ async def picture(
         raise _no_frames()
     if number > len(instance.frames):
         raise NotFound("没有该帧", "No such frame", code="unknown_frame")
-    flat = instance.frames[number - 1]
-    ranges = [(instance.key, at, size) for at, size in zip(flat[::2], flat[1::2], strict=True)]
+    ranges = _ranges(instance, number)
     tag = etag("picture", ranges, view)
     if reader.has(tag):
         return unchanged(tag)
@@ -330,6 +328,11 @@ async def picture(
     darkroom: Darkroom = request.app.state.darkroom
     content = await darkroom.develop(negative, view)
     return Response(content, headers={**NO_STORE, "ETag": tag, "Vary": "Accept"}, media_type=view.media_type)
+
+
+def _ranges(instance: IndexedInstance, number: int) -> list[Range]:
+    flat = instance.frames[number - 1]
+    return [(instance.key, at, size) for at, size in zip(flat[::2], flat[1::2], strict=True)]
 
 
 async def _negative(reader: Reader, instance: IndexedInstance, number: int, ranges: list[Range]) -> Negative:

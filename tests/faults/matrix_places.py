@@ -185,6 +185,7 @@ PLACES: Final[dict[Route, Place]] = {
         )
         for what in ("series", "instances")
     },
+    ("GET", "/static/{digest}/{name}"): Place("page file"),
     ("GET", "/look/studies/{study}"): Place("images"),
     ("GET", "/dicom-web/wado"): Place(
         "images",

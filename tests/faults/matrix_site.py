@@ -30,6 +30,7 @@ from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
 from catalog.tables import Alias, AuditEvent, LedgerEntry, Person, QcEvaluation, Result, Study
 from catalog.tables_reports import ReportAttachment, ReportVersion
+from exchange.web.pages import address_of
 from tests.city import City, id_number
 from tests.exchange.signers import Signer
 from tests.images import keep_objects, named
@@ -62,6 +63,12 @@ class Site:
     objects: dict[str, dict[Kind, Names]]
 
 
+_SCRIPT: Final = dict(zip(("digest", "name"), address_of("look.js").split("/")[2:], strict=True))
+_PAGE_FILES: Final = {
+    OWN: _SCRIPT,
+    UNKNOWN: {**_SCRIPT, "digest": "0" * 16},
+    MALFORMED: {**_SCRIPT, "digest": "x"},
+}
 _FORMS: Final = {OWN: "institution", UNKNOWN: "provincial", MALFORMED: "INSTITUTION"}
 
 
@@ -82,6 +89,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             | {CROSSED: reports[OWN] | {"attachment_id": reports[FOREIGN]["attachment_id"]}},
             **_charts(city),
             "images": images,
+            "page file": _PAGE_FILES,
             "image grant": _image_grants(city, images),
             "record": _records(city),
             **_entries(city),

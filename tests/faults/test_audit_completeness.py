@@ -50,6 +50,7 @@ REFERENCE_DATA: frozenset[Route] = frozenset(
     }
 )
 # What these do is audited by whoever does it, with a test there; they say of a patient no more than they were told.
+_VIEWINGS = ("/dicom-web/studies/", "/dicom-web/series", "/dicom-web/instances", "/dicom-web/wado", "/look/")
 ACTS: frozenset[Route] = frozenset(
     {
         ("POST", "/fhir"),
@@ -94,11 +95,7 @@ ACTS: frozenset[Route] = frozenset(
         # needs an object store; audited before a byte is read: tests/catalog/test_reports.py
         ("GET", "/v1/reports/{report_id}/attachments/{attachment_id}"),
         # a viewing has one record, whatever it fetches: tests/exchange/test_dicomweb.py
-        *(
-            each
-            for each in ACCESS
-            if each[1].startswith(("/dicom-web/studies/", "/dicom-web/wado", "/look/"))
-        ),
+        *(each for each in ACCESS if each[1].startswith(_VIEWINGS)),
         ("POST", "/dicom-web/studies"),  # needs a spool; once an hour: tests/exchange/test_stow.py
     }
 )
@@ -169,8 +166,6 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/fhir/DiagnosticReport/{report_id}"): Case("doctor"),
     ("GET", "/fhir/DiagnosticReport"): Case("doctor", "/fhir/DiagnosticReport?_id={report_id}"),
     ("POST", "/fhir/DiagnosticReport/_search"): Case("doctor", form=HERS),
-    ("GET", "/dicom-web/series"): Case("doctor", "/dicom-web/series?StudyInstanceUID={uid}"),
-    ("GET", "/dicom-web/instances"): Case("doctor", "/dicom-web/instances?StudyInstanceUID={uid}"),
     ("GET", "/dicom-web/studies"): Case("doctor", "/dicom-web/studies?StudyInstanceUID={uid}"),
     ("GET", "/fhir/ImagingStudy"): Case("doctor", "/fhir/ImagingStudy?identifier=urn:dicom:uid|{uid}"),
     ("POST", "/fhir/ImagingStudy/_search"): Case("doctor", form=HERS),
