@@ -72,7 +72,7 @@ _PICTURES: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 
-Frame = Annotated[int, Path(ge=1, le=999_999, description="the first is 1")]
+Frame = Annotated[str, Path(pattern="^[1-9][0-9]{0,5}$", description="the first is 1", examples=["1"])]
 
 
 async def view_of(
@@ -150,7 +150,7 @@ async def rendered_frame(
 ) -> Response:
     """Return a picture of a frame."""
     found = (await reader.look(study)).instance(series, instance)
-    return await picture(request, reader, found, frame, view)
+    return await picture(request, reader, found, int(frame), view)
 
 
 @router.get(
@@ -290,7 +290,7 @@ async def frame_thumbnail(
 ) -> Response:
     """Return a small picture of a frame."""
     found = (await reader.look(study)).instance(series, instance)
-    return await picture(request, reader, found, frame, _small(view))
+    return await picture(request, reader, found, int(frame), _small(view))
 
 
 async def _thumbnail(
