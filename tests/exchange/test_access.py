@@ -72,7 +72,8 @@ def test_every_route_documents_its_errors_as_what_is_really_answered(
         assert operation["security"][0]["bearer"] == [ACCESS[method, path].scope]
     if "{" in path or "requestBody" in operation:
         assert "422" in errors or "400" in errors
-    kind = "application/fhir+json" if path.startswith("/fhir") else PROBLEM_JSON
+    kinds = {"/fhir": "application/fhir+json", "/look": "text/html"}
+    kind = kinds.get(path[:5], PROBLEM_JSON)
     for status, answer in errors.items():
         if (path, status) not in OWN_WORDS:
             assert kind in answer["content"], (status, answer)
