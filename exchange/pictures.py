@@ -18,7 +18,6 @@ Function = Literal["linear", "linear-exact", "sigmoid"]
 Window = tuple[float, float, Function]  # centre, width
 PNG: Final = "image/png"
 JPEG: Final = "image/jpeg"
-_LEAST_QUALITY: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +146,5 @@ def _written(image: Image.Image, view: View) -> bytes:
     if view.media_type == PNG:
         image.save(out, "PNG", compress_level=1)
     else:
-        image.save(out, "JPEG", quality=max(_LEAST_QUALITY, view.quality), subsampling=0)
+        image.save(out, "JPEG", quality=view.quality, subsampling=0)
     return out.getvalue()

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from catalog.image_index import IndexedInstance, Json
@@ -52,6 +53,7 @@ async def look(
     """Return the page: the study's series, one image of one of them, and what is needed to go on from there."""
     looked = await reader.look(study)
     request.app.state.darkroom.warm_up()
+    installed = await run_in_threadpool(viewer_installation.find, request.app.state.settings.viewer_dir)
     language = language_of(request)
     at = image_links.through_link(request, "/dicom-web") + f"/studies/{study}"
     told = _series(looked.index, at)
@@ -71,7 +73,7 @@ async def look(
         number=number,
         picture=_frame_at(chosen, number) if chosen else "",
         presets=[key for key in TEXTS[language] if key.startswith("preset_")],
-        has_viewer=viewer_installation.find(request.app.state.settings.viewer_dir) is not None,
+        has_viewer=installed is not None,
         viewer=f"/viewer/basic?{f'grant={secret}&' if secret else ''}StudyInstanceUIDs={study}",
         data=told_to_scripts(
             {
