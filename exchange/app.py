@@ -75,7 +75,7 @@ from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 from exchange.upload import Uploads
 from exchange.viewer import Viewer
-from exchange.web import look, static_files
+from exchange.web import entrance, look, rooms, static_files, visitor
 
 TITLE: Final = "Huren 互认"
 _FROM_ANYBODY_BYTES: Final = 16 << 10
@@ -120,6 +120,7 @@ _PARTS: Final = (
     interface,
     look,
     static_files,
+    entrance,
 )
 
 
@@ -197,7 +198,11 @@ def create_app(
         app.include_router(part.router)
     app.mount("/viewer", Viewer(settings.viewer_dir))
     problems.install(app)
+    visitor.install(app)
     describe(app)
+    app.state.inside = (
+        app.build_middleware_stack()
+    )  # before there is any: pages are no second request to these
     app.add_middleware(
         Overload, requests_at_once=settings.http_requests_at_once, seconds=settings.http_request_seconds
     )
@@ -212,7 +217,7 @@ def create_app(
 
 def _body_limits(settings: ExchangeSettings) -> BodyLimits:
     """Return what bodies may take; who may stay unknown sends a password or an assertion, and nothing large."""
-    anybody = {path for _, path in PUBLIC if not path.startswith("/cds-services")}
+    anybody = {path for _, path in PUBLIC if not path.startswith("/cds-services")} | rooms.OPEN_FORMS
     return BodyLimits(
         settings.body_limit_bytes,
         below={

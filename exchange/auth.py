@@ -16,6 +16,7 @@ from exchange.image_links import ImageLinks
 from exchange.pace import Pace
 from exchange.problems import Unauthenticated
 from exchange.tokens import ROLES
+from exchange.web.rooms import is_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,11 +320,11 @@ def _required(caller: Caller, rule: Rule | None) -> Rule:
 
 
 def routes_of(app: FastAPI) -> set[tuple[str, str]]:
-    """Return every route of a service as method and path."""
+    """Return every route of a service as method and path, all but those of pages (exchange.web.rooms)."""
     return {
         (method, found.path)
         for found in iter_route_contexts(app.routes)  # an included router is one entry of `routes`
-        if isinstance(found.route, APIRoute) and found.path is not None
+        if isinstance(found.route, APIRoute) and found.path is not None and not is_page(found.path)
         for method in found.methods or ()
     }
 

@@ -36,15 +36,21 @@ def signed_in(request: Request, cookie: str) -> SignedIn:
     Raises Unauthenticated where it has ended, NotAllowed (`csrf`) where something is to change and the request
     does not carry the session's CSRF token.
     """
+    found = session_of(request, cookie)
+    if request.method not in _SAFE:
+        sent = request.headers.get(CSRF_HEADER, "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(sent, sessions.csrf_token(cookie).encode()):
+            raise NotAllowed("缺少或不符的 CSRF 令牌", "The CSRF token is missing or not right", code="csrf")
+    return found
+
+
+def session_of(request: Request, cookie: str) -> SignedIn:
+    """Return whose session it is, for a page that is looked at. Raises Unauthenticated where it has ended."""
     catalogue: Catalogue = acting_as(request.app.state.catalogue, GATE)
     settings: ExchangeSettings = request.app.state.settings
     found = sessions.find(catalogue, cookie, totp_required=settings.totp_required)
     if found is None:
         raise Unauthenticated("session_ended")
-    if request.method not in _SAFE:
-        sent = request.headers.get(CSRF_HEADER, "").encode("utf-8", "surrogateescape")
-        if not hmac.compare_digest(sent, sessions.csrf_token(cookie).encode()):
-            raise NotAllowed("缺少或不符的 CSRF 令牌", "The CSRF token is missing or not right", code="csrf")
     return found
 
 

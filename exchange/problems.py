@@ -26,6 +26,7 @@ from catalog.errors import (
 )
 from exchange.outcomes import Refused, issue_of_problem, outcome
 from exchange.web.pages import page
+from exchange.web.rooms import is_page
 
 log = logging.getLogger("huren.exchange")
 
@@ -81,8 +82,9 @@ def problem_at(path: str, status: int, code: str, zh: str, en: str, **extra: Any
 
     Everywhere else it is problem+json.
     """
-    if path.startswith("/look/"):
-        answer = page("trouble.html", "zh", int(status), said=zh, said_too=en, code=code)
+    if path.startswith("/look/") or is_page(path):
+        told = {"reference": extra.get("reference", ""), "home": "/" if is_page(path) else ""}
+        answer = page("trouble.html", "zh", int(status), said=zh, said_too=en, code=code, **told)
         answer.headers.update(_headers(status))
         return answer
     if path == "/fhir" or path.startswith("/fhir/"):

@@ -22,6 +22,7 @@ class ExchangeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HUREN_", frozen=True, extra="ignore")
 
     env: Environment = "production"
+    demo: bool = False  # every page says that all it shows is invented
     viewer_dir: Path = Path(sys.prefix) / "share/huren/viewer"  # with a folder for each version of it
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)

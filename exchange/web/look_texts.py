@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from exchange.web.pages import Language
+from exchange.web.texts import Language
 
 TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {
     "zh": {

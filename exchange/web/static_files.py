@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from catalog.errors import NotFound
@@ -20,9 +20,10 @@ router = APIRouter(tags=["pages"])
 def static(
     digest: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
     name: Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,64}$")],
+    request: Request,
 ) -> Response:
     """Return a script or a style sheet."""
-    found = static_file(digest, name)
+    found = static_file(digest, name, packed="gzip" in request.headers.get("accept-encoding", ""))
     if found is None:
         raise NotFound("没有该文件", "No such file", code="unknown_file")
     return found

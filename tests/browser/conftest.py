@@ -24,6 +24,7 @@ from exchange.connection import ConnectionLimits, guarded
 from exchange.health import Health
 from exchange.settings import ExchangeSettings
 from exchange.tokens import TokenKey, open_token_key
+from tests.browser.visiting import PASSWORD
 from tests.city import City, id_number, open_catalogue, serving
 from tests.dicom_node.raw_peer import wait_until
 from tests.images import Images
@@ -41,6 +42,7 @@ class House:
     key: TokenKey
     url: str
     grants: list[str] = field(default_factory=list)
+    accounts: set[str] = field(default_factory=set)
     _last: str = ""
 
     def token(self, role: str = "doctor", hospital: str = "B") -> str:
@@ -59,6 +61,15 @@ class House:
         """Return the one-time link by which a new account is given its password."""
         operator = Caller("operator", "operator")
         return accounts.add(self.city.catalogue, operator, f"{role}.{hospital}".lower(), role, hospital)
+
+    def account(self, role: str, hospital: str = "") -> str:
+        """Return the name of an account that can sign in with PASSWORD; made at the first call."""
+        name = f"{role}.{hospital or 'all'}".lower()
+        if name not in self.accounts:
+            link = accounts.add(self.city.catalogue, Caller("operator", "operator"), name, role, hospital)
+            accounts.use_link(self.city.catalogue, link, PASSWORD)
+            self.accounts.add(name)
+        return name
 
     def open_person(self, person: int = 2) -> None:
         """Have B's doctor ask about a person, which lets him see the images."""

@@ -1,0 +1,67 @@
+"""Which addresses are pages, and whose: by the first part of the address; what a page shows, the API decides again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exchange.tokens import ROLES
+from exchange.web.texts import msgid
+
+ROOMS: Final[Mapping[str, frozenset[str]]] = {
+    "doctor": frozenset({"doctor"}),
+    "curator": frozenset({"curator"}),
+    "regulator": frozenset({"regulator", "auditor"}),
+    "operator": frozenset({"operator"}),
+    "account": frozenset(ROLES),
+    "sign-out": frozenset(ROLES),
+}
+# Whoever comes: nothing of a patient is on these.
+OPEN: Final = frozenset({"", "sign-in", "first", "public"})
+# Forms that somebody sends who has not signed in yet.
+OPEN_FORMS: Final = frozenset({"/sign-in", "/first"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One entry of a room's menu."""
+
+    path: str
+    title: str
+
+
+MENUS: Final[Mapping[str, tuple[Place, ...]]] = {
+    "doctor": (Place("/doctor", msgid("询问互认")),),
+    "curator": (Place("/curator", msgid("待办")),),
+    "regulator": (Place("/regulator", msgid("总览")),),
+    "operator": (Place("/operator", msgid("运行")),),
+}
+
+
+def room_of(path: str) -> str:
+    """Return the first part of an address: the room it is in."""
+    return path[1:].partition("/")[0]
+
+
+def is_page(path: str) -> bool:
+    """Say whether an address is that of a page."""
+    room = room_of(path)
+    return room in ROOMS or room in OPEN
+
+
+def home_of(role: str) -> str:
+    """Return where somebody begins who has signed in."""
+    entered = (room for room in MENUS if role in ROOMS[room])
+    return f"/{next(entered, 'account')}"
+
+
+def is_way_back(path: str) -> bool:
+    """Say whether an address that came from outside leads to a page of ours that is only looked at."""
+    return (
+        path.startswith("/")
+        and not path.startswith("//")
+        and len(path) <= 200
+        and path.isascii()
+        and path.isprintable()
+        and "\\" not in path
+        and room_of(path.partition("?")[0]) in MENUS
+    )
