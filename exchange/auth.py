@@ -321,10 +321,19 @@ def _required(caller: Caller, rule: Rule | None) -> Rule:
 
 def routes_of(app: FastAPI) -> set[tuple[str, str]]:
     """Return every route of a service as method and path, all but those of pages (exchange.web.rooms)."""
+    return {each for each in _every_route(app) if not is_page(each[1])}
+
+
+def pages_of(app: FastAPI) -> set[tuple[str, str]]:
+    """Return every page of a service as method and path."""
+    return {each for each in _every_route(app) if is_page(each[1])}
+
+
+def _every_route(app: FastAPI) -> set[tuple[str, str]]:
     return {
         (method, found.path)
         for found in iter_route_contexts(app.routes)  # an included router is one entry of `routes`
-        if isinstance(found.route, APIRoute) and found.path is not None and not is_page(found.path)
+        if isinstance(found.route, APIRoute) and found.path is not None
         for method in found.methods or ()
     }
 

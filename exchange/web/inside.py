@@ -64,7 +64,7 @@ async def call(
     scope = {
         "type": "http",
         "app": request.app,
-        "asgi": request.scope["asgi"],
+        "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": method,
         "scheme": request.scope["scheme"],
