@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -138,6 +139,28 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@contextmanager
+def open_house(
+    database_url: str, services: Services, store: ObjectStore, folder: Path, **given: Any
+) -> Iterator[House]:
+    """Serve an empty city to browsers; `given` are settings."""
+    made: list[City] = []
+    catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
+    made.append(City(catalogue))
+    served = serving(catalogue, services)
+    key = open_token_key(folder / "token.pem")
+    settings = ExchangeSettings(**{"check_seconds": 20, "totp_required": False, **given})
+    app = create_app(served, key, settings, Health({}, {}), store=store)
+    server, thread = _serve(app, settings.connection_limits())
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield House(made[0], Images(made[0], store, folder), key, f"http://127.0.0.1:{port}")
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+    served.engine.dispose()
+    catalogue.engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def house(
     database_url: str,
@@ -148,25 +171,11 @@ def house(
 ) -> Iterator[House]:
     """Nobody has sent anything yet, and nobody has asked."""
     folder = tmp_path_factory.mktemp("house")
-    made: list[City] = []
-    catalogue = open_catalogue(database_url, folder, lambda: made[0].now)
-    made.append(City(catalogue))
-    served = serving(catalogue, services)
-    key = open_token_key(folder / "token.pem")
-    settings = ExchangeSettings(check_seconds=20, totp_required=False, viewer_dir=viewer_dir)
-    app = create_app(served, key, settings, Health({}, {}), store=s3_store)
-    city = made[0]
-    city.hospital("A")
-    city.hospital("B", tier=2, region="500107")
-    city.link(SYSTEM, "A-2", 2)
-    server, thread = _serve(app, settings.connection_limits())
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield House(city, Images(city, s3_store, folder), key, f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
-    served.engine.dispose()
-    catalogue.engine.dispose()
+    with open_house(database_url, services, s3_store, folder, viewer_dir=viewer_dir) as made:
+        made.city.hospital("A")
+        made.city.hospital("B", tier=2, region="500107")
+        made.city.link(SYSTEM, "A-2", 2)
+        yield made
 
 
 def _serve(app: FastAPI, limits: ConnectionLimits) -> tuple[uvicorn.Server, threading.Thread]:
