@@ -57,6 +57,7 @@ _VERBS: Final[dict[str, Pattern]] = {
         ("association_refused", "refused", "prepare", "rotate", "retire", "alarm", "open"), "Alert"
     ),
 }
+_OF_ACTIONS: Final[dict[str, Pattern]] = {"launch.open": "Update"}  # a session begins, nothing is broken open
 _REFUSED: Final = frozenset({"association_refused", "refused"})
 _LETTER: Final[dict[Pattern, Literal["C", "R", "U", "D", "E"]]] = {
     "Read": "R",
@@ -94,4 +95,4 @@ def is_named(action: str) -> bool:
 def kind_of(action: str) -> Kind:
     """Return the kind of an action by its last word; what is named nowhere changed something."""
     verb = action.rpartition(".")[2]
-    return Kind(_VERBS.get(verb, "Update"), verb in _REFUSED)
+    return Kind(_OF_ACTIONS.get(action) or _VERBS.get(verb, "Update"), verb in _REFUSED)

@@ -54,8 +54,8 @@ class Catalogue:
 class Caller:
     """Who acts: subject, role and hospital code (empty for roles without one), and how he came.
 
-    `scopes` are what his token may be used for, EVERY_SCOPE for all that the role may do; `client_id` names a
-    hospital's system, `account_id` a local account.
+    `scopes` are what his token may be used for, EVERY_SCOPE for all that the role may do; `token_id` is that token's
+    own number, `client_id` names a hospital's system, `account_id` a local account. `name` is what people call him.
     """
 
     subject: str
@@ -64,3 +64,5 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     client_id: str = ""
     account_id: int | None = None
+    token_id: str = ""
+    name: str = ""

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import audit, check_record, db, groups, lookup, sharing
+from catalog import audit, check_list, check_record, db, groups, lookup, sharing
 from catalog.candidates import Candidate, KnownPrior, in_order, judged, priors_of
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -155,7 +155,7 @@ def _refuse_unwanted(still_wanted: StillWanted) -> None:
 
 
 def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str, Any]:
-    """Return a check of the caller's hospital exactly as it was answered, with the decisions since.
+    """Return a check of the caller's hospital exactly as it was answered, with the decisions since and how it stands now.
 
     Once the person has opted out of sharing it reads as if nothing had been found.
     Raises NotFound for another hospital's check: it looks like none.
@@ -175,16 +175,10 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
             person_id=kept.person_id,
             check_id=str(check_id),
         )
-        given = kept.given
         asked = groups.members(session, {kept.person_id}) if kept.person_id is not None else frozenset()
-        if not sharing.is_shared(session, asked):
-            given = _nothing_shown(given)
-        return {**given, "decisions": events}
-
-
-def _nothing_shown(given: dict[str, Any]) -> dict[str, Any]:
-    orders = [{**order, "candidates": []} for order in given["orders"]]
-    return {**given, "answer": COMPLETE, "patient": None, "orders": orders}
+        given = check_list.as_shown(kept.given, is_shared=sharing.is_shared(session, asked))
+        stands = check_list.state(session, kept, given, local_day(catalogue.clock()))
+        return {**given, "decisions": events, "state": stands}
 
 
 def _event(decision: Decision) -> dict[str, Any]:

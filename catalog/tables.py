@@ -302,6 +302,7 @@ class OrderCheck(Base):
     __table_args__ = (
         CheckConstraint("answer in ('complete', 'incomplete')", name="answer"),
         Index("ix_order_check_person_id", "person_id", "expires_at"),
+        Index("ix_order_check_caller", "hospital_id", "caller", "asked_at", "number"),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)

@@ -1,5 +1,6 @@
 """Tables of who calls: hospital systems, tokens taken back, accounts and their sessions, rights to see a person."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -118,15 +119,60 @@ class AccountLink(Base):
 
 
 class AccountSession(Base):
-    """A browser that is signed in; only the digest of its cookie is kept."""
+    """A browser that is signed in; only the digest of its cookie is kept.
+
+    Without an account it was begun by a hospital's system, and LaunchedSession says for whom.
+    """
 
     __tablename__ = "account_session"
     __table_args__ = (Index("ix_account_session_expires_at", "expires_at"),)
     digest: Mapped[bytes] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     seen_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class Launch(Base):
+    """An address by which a hospital's system opens our pages for its user, once, within minutes; kept by its digest.
+
+    `sealed` is whom and what he is about to order. It is gone as soon as the address is used, or has expired.
+    """
+
+    __tablename__ = "launch"
+    __table_args__ = (Index("ix_launch_expires_at", "expires_at"),)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    client_id: Mapped[str]
+    token_id: Mapped[str]
+    launched_by: Mapped[str]
+    subject: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    lang: Mapped[str]
+    sealed: Mapped[bytes]
+    expires_at: Mapped[datetime]
+
+
+class LaunchedSession(Base):
+    """For whom a session speaks that a hospital's system began, and by what right: it ends with that right.
+
+    `sealed` is what the launch carried, until it was asked about.
+    """
+
+    __tablename__ = "launched_session"
+    digest: Mapped[bytes] = mapped_column(
+        ForeignKey("account_session.digest", ondelete="CASCADE"), primary_key=True
+    )
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
+    client_id: Mapped[str]
+    token_id: Mapped[str]
+    launched_by: Mapped[str]
+    subject: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    sealed: Mapped[bytes | None]
 
 
 class SignInFailure(Base):

@@ -63,6 +63,7 @@ _SEARCHED: Final = (400, 404, 406, 410, 502)
 
 ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/checks"): Rule(_CARE, "checks.write", "check", (404,)),
+    ("GET", "/v1/checks"): Rule(_CARE, "checks.read", "check.list", (404,)),
     ("GET", "/v1/checks/{check_id}"): Rule(_CARE, "checks.read", "check.read", (404,)),
     ("POST", "/v1/checks/{check_id}/decisions"): Rule(_CARE, "checks.write", "decision.", (404, 409, 410)),
     ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Rule(
@@ -157,6 +158,9 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
     ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
+    ("GET", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.read", (404, 502)),
+    ("DELETE", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.end"),
+    ("POST", "/v1/launches"): Rule(_SYSTEM, "launches.write", "launch.add", (404,)),
     ("POST", "/v1/session/password"): Rule(_EVERY_ROLE, "session.own", "account.password", (429,)),
     ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),
     ("POST", "/v1/session/totp/confirm"): Rule(_EVERY_ROLE, "session.own", "account.totp", (409, 429)),

@@ -1,12 +1,13 @@
 """The check before ordering, and the decision on it."""
 
 import uuid
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from catalog import decisions, recognition
+from catalog import check_list, decisions, recognition
 from catalog.context import Catalogue
 from catalog.decisions import DecisionRequest
 from catalog.orders import OrderRequest
@@ -134,12 +135,30 @@ async def check(body: CheckIn, at_order: AtOrderOf) -> Json:
 
 
 @router.get(
+    "/v1/checks",
+    summary="本人当日的询问 / one's own checks of a day",
+    responses=answers(examples.CHECKS) | refusals(404, 422, 503),
+)
+def list_checks(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    day: Annotated[date | None, Query(description="日期,默认今日 / the day, today by default")] = None,
+    cursor: Annotated[
+        uuid.UUID | None, Query(description="上一页的 next_cursor / that of the page before")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="每页条数 / how many")] = 50,
+) -> Json:
+    """Return them newest first, each order with its best verdict and the decision that stands for it."""
+    return Json(check_list.listed(catalogue, caller, day=day, after=cursor, limit=limit))
+
+
+@router.get(
     "/v1/checks/{check_id}",
     summary="一次询问的答复与决定 / an answer as it was given",
     responses=answers(examples.CHECK_READ) | refusals(404, 422, 503),
 )
 def read_check(check_id: uuid.UUID, caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Return the answer exactly as given, with the decisions taken on it since."""
+    """Return the answer exactly as given, with the decisions taken on it since and how each order stands now."""
     return Json(recognition.read(catalogue, caller, check_id))
 
 

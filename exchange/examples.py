@@ -67,7 +67,47 @@ _EVENT: Final[dict[str, Any]] = {
     "decided_at": "2026-06-30T12:03:00+08:00",
     "saving_fen": 19800,
 }
-CHECK_READ: Final = {**CHECK, "decisions": [_EVENT]}
+_STANDING: Final[dict[str, Any]] = {
+    "decision_id": "1",
+    "action": "recognise",
+    "result_id": "1",
+    "reason_code": None,
+    "decided_by": "dr.B",
+    "decided_at": "2026-06-30T12:03:00+08:00",
+    "saving_fen": 19800,
+    "beyond_duty": False,
+}
+_STATE: Final[dict[str, Any]] = {
+    "order_id": "MZ20260001",
+    "position": 1,
+    "best": "recognisable",
+    "standing": _STANDING,
+    "cited": [],
+}
+CHECK_READ: Final = {**CHECK, "decisions": [_EVENT], "state": [{**_STATE, "days_left": {"1": 23}}]}
+CHECKS: Final[dict[str, Any]] = {
+    "day": "2026-06-30",
+    "checks": [
+        {
+            "check_id": _CHECK_ID,
+            "asked_at": _ASKED,
+            "expires_at": "2026-07-01T12:00:00+08:00",
+            "department": "呼吸内科",
+            "urgency": "routine",
+            "answer": "complete",
+            "patient_name": "林晓渝",
+            "orders": [
+                {
+                    **_STATE,
+                    "item": {"code": "CT07", "name": "胸部CT平扫", "name_en": "CT chest without contrast"},
+                    "laterality": None,
+                    "body_part": None,
+                }
+            ],
+        }
+    ],
+    "next_cursor": None,
+}
 DECISION: Final[dict[str, Any]] = {
     **_EVENT,
     "check_id": _CHECK_ID,

@@ -23,6 +23,7 @@ Code = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["123456"])]
 _STRICT: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _EXAMPLE: Final[dict[str, Any]] = {
     "subject": "operator.zhao",
+    "name": "operator.zhao",
     "role": "operator",
     "hospital": None,
     "totp": True,
@@ -76,13 +77,21 @@ async def own_page(request: Request) -> Request:
 
 async def own_cookie(request: Request, caller: CallerOf) -> str:
     """Return the cookie a session came with. Raises NotAllowed for a caller with a bearer token."""
-    if caller.account_id is None:
+    if request.headers.get("authorization"):
         raise NotAllowed("仅限登录会话", "Only for a signed-in browser", code="no_session")
     return cookies.given(request)
 
 
+async def own_account(request: Request, caller: CallerOf) -> str:
+    """Return the cookie of an account's session. Raises NotAllowed where a hospital's system vouches for the user."""
+    if caller.account_id is None:
+        raise NotAllowed("仅限本平台账号的登录会话", "Only for an account of our own", code="no_session")
+    return await own_cookie(request, caller)
+
+
 OwnPage = Annotated[Request, Depends(own_page)]
 Cookie = Annotated[str, Depends(own_cookie)]
+AccountCookie = Annotated[str, Depends(own_account)]
 
 
 @router.post("", summary="登录 / sign in", responses=answers(_EXAMPLE))
@@ -129,7 +138,7 @@ def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: Gate
 
 @router.post("/password", summary="修改口令 / another password", responses=answers({"changed": True}))
 async def change_password(
-    body: PasswordIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf, passwords: PasswordWorkOf
+    body: PasswordIn, caller: CallerOf, cookie: AccountCookie, catalogue: GateOf, passwords: PasswordWorkOf
 ) -> Json:
     """Set another password; every other session of the account ends."""
     keep = sessions.digest_of(cookie)
@@ -142,13 +151,13 @@ async def change_password(
     summary="登记动态码 / a second factor",
     responses=answers({"secret": "JBSWY3DP…", "otpauth_url": "otpauth://totp/Huren:operator.zhao?secret=…"}),
 )
-def begin_totp(caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
+def begin_totp(caller: CallerOf, cookie: AccountCookie, catalogue: GateOf) -> Json:
     """Return a fresh secret for an authenticator (RFC 6238); it counts once a code of it was given."""
     return Json(accounts.begin_totp(catalogue, caller))
 
 
 @router.post("/totp/confirm", summary="启用动态码 / let it count", responses=answers({"totp": True}))
-def confirm_totp(body: CodeIn, caller: CallerOf, cookie: Cookie, catalogue: GateOf) -> Json:
+def confirm_totp(body: CodeIn, caller: CallerOf, cookie: AccountCookie, catalogue: GateOf) -> Json:
     """Let the second factor count from now on."""
     accounts.confirm_totp(catalogue, caller, body.code)
     return Json({"totp": True})
@@ -166,10 +175,11 @@ def _begun(request: Request, catalogue: Catalogue, settings: ExchangeSettings, c
 def _described(found: SignedIn, cookie: str, settings: ExchangeSettings) -> dict[str, Any]:
     return {
         "subject": found.caller.subject,
+        "name": found.caller.name or found.caller.subject,
         "role": found.caller.role,
         "hospital": found.caller.hospital_code or None,
         "totp": found.totp,
-        "totp_needed": settings.totp_required and not found.totp,
+        "totp_needed": settings.totp_required and found.caller.account_id is not None and not found.totp,
         "csrf_token": sessions.csrf_token(cookie),
         "expires_at": found.expires_at,
     }

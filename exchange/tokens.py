@@ -132,7 +132,9 @@ def _caller(claims: dict[str, Any]) -> Caller:
         raise BadToken
     if role in HOSPITAL_ROLES and not hospital:
         raise BadToken("no_hospital")
-    return Caller(subject, role, hospital, frozenset(scope.split()), client_id)
+    return Caller(
+        subject, role, hospital, frozenset(scope.split()), client_id=client_id, token_id=str(claims["jti"])
+    )
 
 
 def _base64(content: bytes) -> str:

@@ -226,6 +226,7 @@ def care(service: Service) -> Iterator[tuple[Any, Any]]:
     made = service.call("POST", f"{path}/decisions", json=decision, headers={"Idempotency-Key": "k"})
     yield examples.DECISION, made.json()
     yield examples.CHECK_READ, service.call("GET", path).json()
+    yield examples.CHECKS, service.call("GET", "/v1/checks").json()
     turn = {"StudyInstanceUID": candidate["images"]["StudyInstanceUID"], "reason": "录入错误"}
     service.call("POST", "/v1/studies/withdraw", role="hospital_system", hospital="A", json=turn)
     (notice,) = service.call("GET", "/v1/notices").json()["notices"]

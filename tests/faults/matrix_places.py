@@ -127,6 +127,7 @@ def _lines(text: str) -> Callable[[Names], Any]:
 
 PLACES: Final[dict[Route, Place]] = {
     ("POST", "/v1/checks"): _ASKING,
+    ("GET", "/v1/checks"): Place(),
     ("GET", "/v1/checks/{check_id}"): Place("check", {HIDDEN: 200}),
     ("POST", "/v1/checks/{check_id}/decisions"): _DECIDING,
     ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Place("check", {HIDDEN: 200}),
@@ -214,6 +215,14 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/fhir/AuditEvent/{record_id}"): Place("record", of_roles={"auditor": {FOREIGN: 200}}),
     ("GET", "/v1/session"): _NO_SESSION,
     ("DELETE", "/v1/session"): _NO_SESSION,
+    ("GET", "/v1/session/launch"): _NO_SESSION,
+    ("DELETE", "/v1/session/launch"): _NO_SESSION,
+    # who is handed over is not looked up
+    ("POST", "/v1/launches"): Place(
+        "patient",
+        _made(OWN, HIDDEN, UNKNOWN),
+        lambda names: {**names, "practitioner": {"id": "dr.li", "name": "李医生"}},
+    ),
     ("POST", "/v1/session/password"): Place(NONE, {NONE: 403}, lambda _: {"old": "o", "new": "n"}),
     ("POST", "/v1/session/totp"): _NO_SESSION,
     ("POST", "/v1/session/totp/confirm"): Place(NONE, {NONE: 403}, lambda _: {"code": "123456"}),

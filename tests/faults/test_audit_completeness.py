@@ -89,6 +89,9 @@ ACTS: frozenset[Route] = frozenset(
         # answers nobody but its opener
         ("GET", "/v1/investigations/{investigation_id}/entries/{entry_id}"),
         ("DELETE", "/v1/session"),
+        ("GET", "/v1/session/launch"),  # answers a launched session alone: tests/exchange/test_launches.py
+        ("DELETE", "/v1/session/launch"),
+        ("POST", "/v1/launches"),
         ("POST", "/v1/session/password"),
         ("POST", "/v1/session/totp"),
         ("POST", "/v1/session/totp/confirm"),
@@ -158,6 +161,7 @@ HER = {
 MATCH = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": HER}]}
 DISCLOSING: dict[Route, Case] = {
     ("POST", "/v1/checks"): Case("doctor", body=lambda _, name: ask(name)),
+    ("GET", "/v1/checks"): Case("doctor"),
     ("GET", "/v1/checks/{check_id}"): Case("doctor"),
     ("GET", "/v1/checks/{check_id}/orders/{position}/sheet"): Case("doctor"),
     ("GET", "/v1/checks/{check_id}/orders/{position}/record-text"): Case("doctor"),
