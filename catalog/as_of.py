@@ -36,6 +36,7 @@ def report(
     group_by: Sequence[str],
     filters: Filters = NO_FILTERS,
     as_of: datetime | None = None,
+    order: savings.Order = "key",
     offset: int = 0,
     limit: int | None = None,
 ) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def report(
         group_by=group_by,
         filters=filters,
         as_of=as_of,
+        order=order,
         offset=offset,
         limit=limit,
     )

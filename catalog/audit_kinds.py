@@ -46,7 +46,7 @@ _CHANGES: Final = (
     ),
 )
 _VERBS: Final[dict[str, Pattern]] = {
-    **dict.fromkeys(("read", "show", "attachment", "verify", "sheet", "record_text"), "Read"),
+    **dict.fromkeys(("read", "show", "attachment", "verify", "recount", "sheet", "record_text"), "Read"),
     **dict.fromkeys(("list", "queue", "check", "search", "match", "export", "plan", "questions"), "Query"),
     **dict.fromkeys(
         ("register", "receive", "add", "import", "recognise", "override", "cite", "store"), "Create"

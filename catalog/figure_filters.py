@@ -22,13 +22,17 @@ class Filters:
     item: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
 
+    def refuse_unknown(self) -> None:
+        """Refuse a category that is none. Raises InvalidInput."""
+        if unknown := set(self.category) - set(CATEGORIES):
+            raise InvalidInput(f"无此类别:{min(unknown)[:40]}", "Unknown category", field="category")
+
     def conditions(self, table: Any, items: ItemList) -> list[ColumnElement[bool]]:
         """Return what rows of a table by asking hospital and item must fulfil.
 
         Raises InvalidInput for an unknown category.
         """
-        if unknown := set(self.category) - set(CATEGORIES):
-            raise InvalidInput(f"无此类别:{min(unknown)[:40]}", "Unknown category", field="category")
+        self.refuse_unknown()
         places = {
             Hospital.code: self.hospital,
             Hospital.region_code: self.district,

@@ -1,4 +1,7 @@
-"""How figures are grouped: by hospital, its district or tier, item and month; codes, and the names that go with them."""
+"""How figures are grouped: by hospital, its district or tier, item and month; codes, and the names that go with them.
+
+A hospital has one name; districts and items have an English one besides.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -36,17 +39,22 @@ def keys(names: Names, values: Sequence[str], group_by: Sequence[str]) -> dict[s
     """Return what a row is about: codes, and the names that go with them."""
     named = dict(zip(group_by, values, strict=True))
     return named | {
-        f"{name}_name": names[name].get(code, "") for name, code in named.items() if name in names
+        f"{name}_name{language}": names[f"{name}{language}"].get(code, "")
+        for name, code in named.items()
+        for language in ("", "_en")
+        if f"{name}{language}" in names
     }
 
 
 def names(session: Session, items: ItemList) -> Names:
     """Return the names of hospitals, districts and items by their codes."""
     hospitals = dict(session.execute(select(Hospital.code, Hospital.name)).tuples().all())
-    districts = session.execute(select(Region.code, Region.name)).tuples()
+    districts = session.execute(select(Region.code, Region.name, Region.name_en)).tuples().all()
     return {
         "hospital": hospitals,
         "issuing_hospital": hospitals,
-        "district": dict(districts.all()),
+        "district": {code: name for code, name, _ in districts},
+        "district_en": {code: name for code, _, name in districts},
         "item": {item.code: item.name_zh for item in items},
+        "item_en": {item.code: item.name_en for item in items},
     }

@@ -70,4 +70,6 @@ def _tells_few(row: Mapping[str, Any], least: int) -> bool:
 
 
 def _keys(row: Mapping[str, Any], group_by: Sequence[str]) -> dict[str, Any]:
-    return {key: row[key] for name in group_by for key in (name, f"{name}_name") if key in row}
+    return {
+        key: row[key] for name in group_by for key in (name, f"{name}_name", f"{name}_name_en") if key in row
+    }

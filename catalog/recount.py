@@ -188,6 +188,10 @@ _FAULTS: Final[dict[str, str]] = {
 }
 
 
+SUMS: Final = "monthly sums"
+STEPS: Final = (SUMS, *_FAULTS)  # in their order
+
+
 def verify(session: Session, *, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Recount every sum from the events and compare; list each disagreement by what it is and the ids it concerns.
 
@@ -195,8 +199,8 @@ def verify(session: Session, *, progress: Progress = lambda *_: None) -> dict[st
     looked at, how many steps are done, and how many there are.
     """
     session.execute(text("set local statement_timeout = 0"))  # years of decisions take their time
-    steps = len(_FAULTS) + 1
-    progress("monthly sums", 0, steps)
+    steps = len(STEPS)
+    progress(SUMS, 0, steps)
     sums, differing = _recounted(session)
     faults = []
     for done, kind in enumerate(_FAULTS, 1):

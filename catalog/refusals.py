@@ -1,6 +1,6 @@
 """Why examinations were done again although a result could have been recognised, and reminders nobody answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session, aliased
 
 from catalog import savings
 from catalog.accounting_months import last_day
+from catalog.figure_filters import NO_FILTERS, Filters
+from catalog.items import ItemList
 from catalog.reasons import OverrideReason
-from catalog.tables import Decision, Hospital, OrderedItem
+from catalog.tables import Decision, OrderedItem
 
 _UNDO: Final = aliased(Decision)
 _STANDS: Final = _UNDO.id.is_(None)
@@ -18,32 +20,33 @@ _STANDS: Final = _UNDO.id.is_(None)
 
 def by_reason(
     session: Session,
+    items: ItemList,
     reasons: Mapping[str, OverrideReason],
     *,
     first: date,
     last: date,
-    hospital: str | None = None,
-    item: str | None = None,
+    filters: Filters = NO_FILTERS,
 ) -> dict[str, Any]:
     """Return the refusals of the months from `first` to `last` by reason, and the reminders without an answer.
 
     Each reason comes with its words and the national one it falls under, in the order in which they are offered; where
-    its weight in the rate was changed meanwhile it stands twice. Raises InvalidInput for a reversed range.
+    its weight in the rate was changed meanwhile it stands twice. Raises InvalidInput for a reversed range or an unknown category.
     """
     months = savings.months(first, last)
     days = months[0], last_day(months[1])
-    found = session.execute(_refusals(days, hospital, item)).mappings().all()
+    refusals = _refusals(days, filters.conditions(Decision, items))
+    found = session.execute(refusals).mappings().all()
     rows = [_reason(reasons, row) for row in found]
     places = {code: place for place, code in enumerate(reasons)}
     return {
         "from": f"{months[0]:%Y-%m}",
         "to": f"{months[1]:%Y-%m}",
         "rows": sorted(rows, key=lambda row: (places.get(row["reason"], len(places)), row["reason"])),
-        "reminders": _reminders(session, days, hospital, item),
+        "reminders": _reminders(session, days, filters.conditions(OrderedItem, items)),
     }
 
 
-def _refusals(days: tuple[date, date], hospital: str | None, item: str | None) -> Any:
+def _refusals(days: tuple[date, date], wanted: Sequence[ColumnElement[bool]]) -> Any:
     own, urgent = Decision.own_hospital, Decision.emergency & ~Decision.own_hospital
     sums = {
         "standing": _STANDS,
@@ -55,10 +58,9 @@ def _refusals(days: tuple[date, date], hospital: str | None, item: str | None) -
     keys = (Decision.reason_code, Decision.counts_as_refusal)
     return (
         select(*keys, *(func.count().filter(part).label(name) for name, part in sums.items()))
-        .join(Hospital, Hospital.id == Decision.hospital_id)
         .outerjoin(_UNDO, _UNDO.undoes_id == Decision.id)
         .where(Decision.action == "override", Decision.business_date.between(*days))
-        .where(*_narrowed(hospital, item, Decision.item_code))
+        .where(*wanted)
         .group_by(*keys)
         .order_by(*keys)
     )
@@ -81,7 +83,7 @@ def _reason(reasons: Mapping[str, OverrideReason], row: RowMapping) -> dict[str,
 
 
 def _reminders(
-    session: Session, days: tuple[date, date], hospital: str | None, item: str | None
+    session: Session, days: tuple[date, date], wanted: Sequence[ColumnElement[bool]]
 ) -> dict[str, int]:
     """Return how many orders had a recognisable result, and for how many of them no decision stands."""
     unanswered = OrderedItem.standing_decision_id.is_(None)
@@ -93,13 +95,7 @@ def _reminders(
             func.count().filter(unanswered & own).label("unanswered_own_hospital"),
             func.count().filter(unanswered & urgent).label("unanswered_emergency"),
         )
-        .join(Hospital, Hospital.id == OrderedItem.hospital_id)
         .where(OrderedItem.reminder, OrderedItem.business_date.between(*days))
-        .where(*_narrowed(hospital, item, OrderedItem.item_code))
+        .where(*wanted)
     )
     return dict(session.execute(query).mappings().one())
-
-
-def _narrowed(hospital: str | None, item: str | None, item_code: Any) -> list[ColumnElement[bool]]:
-    wanted = {Hospital.code: hospital, item_code: item}
-    return [column == value for column, value in wanted.items() if value is not None]

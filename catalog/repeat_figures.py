@@ -1,20 +1,22 @@
 """The other side of the account: repeats counted by how they came, and each of them, without names."""
 
 from collections.abc import Sequence
-from datetime import date
-from typing import Any, Final
+from datetime import date, datetime
+from typing import Any, Final, Literal
 
-from sqlalchemy import RowMapping, Select, func, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select, true
 from sqlalchemy.orm import Session, aliased
 
 from catalog import groupings, savings
 from catalog.accounting_months import last_day
 from catalog.errors import InvalidInput
+from catalog.figure_filters import NO_FILTERS, Filters
 from catalog.items import ItemList
 from catalog.repetition import AVOIDABLE, KINDS
 from catalog.tables import Hospital
 from catalog.tables_repeats import Repeat
 
+Order = Literal["key", "cost"]
 _COLUMNS: Final = groupings.columns(Repeat.item_code, Repeat.business_date)
 # The whole, and of it what repeated the hospital's own work, and what concerns emergencies among the others.
 _PARTS: Final[dict[str, Any]] = {
@@ -31,20 +33,26 @@ def report(
     first: date,
     last: date,
     group_by: Sequence[str] = savings.GROUPINGS,
+    filters: Filters = NO_FILTERS,
+    as_of: datetime | None = None,
+    order: Order = "key",
     offset: int = 0,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Return the repeats of the months from `first` to `last`, both inclusive, grouped as asked.
 
     Of each kind how many there were and what they cost in fen, at the price of the hospital that did them on that day;
-    where it had none the cost is 0 and it counts as `unpriced`. `next` is the offset of the page that follows, None at
-    the end. Raises InvalidInput for an unknown grouping or a reversed range.
+    where it had none the cost is 0 and it counts as `unpriced`. They come by their keys, or by `order` what the
+    avoidable ones cost. `next` is the offset of the page that follows, None at the end. Raises InvalidInput for an
+    unknown grouping or category, or a reversed range.
     """
     asked = savings.months(first, last)
     group_by = groupings.asked(group_by)
-    query = _query(asked, group_by).offset(offset).limit(None if limit is None else limit + 1)
-    found = session.execute(query).mappings().all()
-    (total,) = session.execute(_query(asked, ())).mappings()
+    wanted = [*filters.conditions(Repeat, items), *_standing(as_of)]
+    costly = [_AVOIDABLE_FEN.desc()] if order == "cost" and group_by else []
+    query = _query(asked, group_by, wanted, costly)
+    found = session.execute(query.offset(offset).limit(None if limit is None else limit + 1)).mappings().all()
+    (total,) = session.execute(_query(asked, (), wanted, ())).mappings()
     names = groupings.names(session, items)
     return {
         "from": f"{asked[0]:%Y-%m}",
@@ -58,21 +66,23 @@ def report(
 
 def page(
     session: Session,
+    items: ItemList,
     *,
     first: date,
     last: date,
-    hospital: str | None = None,
-    item: str | None = None,
+    filters: Filters = NO_FILTERS,
     kind: str | None = None,
+    as_of: datetime | None = None,
     superseded: bool = False,
     after: int = 0,
     limit: int = 100,
 ) -> dict[str, Any]:
     """Return single repeats done in the months from `first` to `last`, oldest first, by number and without names.
 
-    With `superseded` also those that did not hold: what was learnt since took them out of the figures, then.
-    `next` is what to give as `after` for the following page; None at the end. Raises InvalidInput for a reversed range
-    or a kind that is none.
+    With `superseded` also those that did not hold: what was learnt since took them out of the figures, then. Of a past
+    moment those that stood then are told, and with `superseded` all that had been posted.
+    `next` is what to give as `after` for the following page; None at the end. Raises InvalidInput for a reversed range,
+    or a kind or category that is none.
     """
     if kind is not None and kind not in KINDS:
         raise InvalidInput("无此类别", "There is no such kind of repeat", field="kind")
@@ -83,16 +93,34 @@ def page(
         .join(prior, prior.id == Repeat.prior_hospital_id)
         .where(Repeat.business_date.between(*_days(savings.months(first, last))), Repeat.id > after)
     )
-    wanted = {Hospital.code: hospital, Repeat.item_code: item, Repeat.kind: kind}
-    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+    query = query.where(*filters.conditions(Repeat, items))
+    if kind is not None:
+        query = query.where(Repeat.kind == kind)
     if not superseded:
-        query = query.where(Repeat.superseded_at.is_(None))
+        query = query.where(*_standing(as_of))
+    elif as_of is not None:
+        query = query.where(Repeat.posted_at <= as_of)
     rows = session.execute(query.order_by(Repeat.id).limit(limit + 1)).tuples().all()
     entries = [_entry(*row) for row in rows[:limit]]
     return {"entries": entries, "next": rows[limit - 1][0].id if len(rows) > limit else None}
 
 
-def _query(months: tuple[date, date], group_by: Sequence[str]) -> Select[Any]:
+def _standing(as_of: datetime | None) -> list[ColumnElement[bool]]:
+    """Return what repeats fulfil that are in the figures, now or as the books stood."""
+    if as_of is None:
+        return [Repeat.superseded_at.is_(None)]
+    return [Repeat.posted_at <= as_of, func.coalesce(Repeat.superseded_at > as_of, true())]
+
+
+_AVOIDABLE_FEN: Final = func.coalesce(func.sum(Repeat.price_fen).filter(Repeat.kind.in_(AVOIDABLE)), 0)
+
+
+def _query(
+    months: tuple[date, date],
+    group_by: Sequence[str],
+    wanted: Sequence[ColumnElement[bool]],
+    order: Sequence[ColumnElement[Any]],
+) -> Select[Any]:
     keys = [_COLUMNS[name].label(name) for name in group_by]
     sums = [
         column.label(f"{of}_{name}")
@@ -103,9 +131,9 @@ def _query(months: tuple[date, date], group_by: Sequence[str]) -> Select[Any]:
     return (
         select(*keys, *sums)
         .join(Hospital, Hospital.id == Repeat.hospital_id)
-        .where(Repeat.business_date.between(*_days(months)), Repeat.superseded_at.is_(None))
+        .where(Repeat.business_date.between(*_days(months)), *wanted)
         .group_by(*(_COLUMNS[name] for name in group_by))
-        .order_by(*(_COLUMNS[name] for name in group_by))
+        .order_by(*order, *(_COLUMNS[name] for name in group_by))
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, func, select
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ _GROUP_COLUMNS: Final = groupings.columns(Monthly.item_code, Monthly.month)
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
 _NOTHING: Final = (0,) * len(COUNTERS)
+Order = Literal["key", "net"]
 _SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
 
 
@@ -33,21 +34,21 @@ def report(
     group_by: Sequence[str] = GROUPINGS,
     filters: Filters = NO_FILTERS,
     as_of: datetime | None = None,
+    order: Order = "key",
     offset: int = 0,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Return the figures of the months from `first` to `last`, both inclusive, grouped as asked.
 
     They come from the monthly sums where these have the grouping and nothing is asked of the past; else from the events.
-    Own-hospital and emergency figures stand apart under their own names. `limit` rows after the first `offset`;
-    `next` is the offset of those that follow, None at the end. Raises InvalidInput for an unknown grouping or category,
-    or a reversed range.
+    Own-hospital and emergency figures stand apart under their own names. They come by their keys, or by `order` what
+    saved most first. `limit` rows after the first `offset`; `next` is the offset of those that follow, None at the end.
+    Raises InvalidInput for an unknown grouping or category, a reversed range, or an order of more than one grouping.
     """
     begun = months(first, last)
     group_by = groupings.asked(group_by, event_figures.GROUPINGS)
     asked = Asked(items, begun[0], last_day(begun[1]), as_of, filters, group_by)
-    summed = as_of is None and set(group_by) <= _GROUP_COLUMNS.keys()
-    found, everything = (_summed if summed else event_figures.read)(session, asked, offset, limit)
+    found, everything = _in_order(session, asked, order, offset, limit)
     shown = found[:limit]
     names = groupings.names(session, items)
     figures = _figures_of_issuers if ISSUER in group_by else _figures
@@ -75,6 +76,26 @@ def rate(recognised: int, reminders: int, excused: int) -> float | None:
     """Return standing recognitions ÷ (reminders − lawfully excused repeats); None where that is 0."""
     asked = reminders - excused
     return float(round(Decimal(recognised) / asked, 6)) if asked > 0 else None
+
+
+def _in_order(
+    session: Session, asked: Asked, order: Order, offset: int, limit: int | None
+) -> tuple[Sequence[Group], Sequence[Parts]]:
+    """Return the groups of a page and one more if there is one, and what all come to.
+
+    To know what saved most, all are read: so by one grouping alone, which has thousands at most.
+    """
+    is_summed = asked.as_of is None and set(asked.group_by) <= _GROUP_COLUMNS.keys()
+    read = _summed if is_summed else event_figures.read
+    if order == "key":
+        return read(session, asked, offset, limit)
+    if len(asked.group_by) != 1:
+        raise InvalidInput(
+            "只有单一分组可按净节约排序", "Only one grouping has an order by net", field="order"
+        )
+    found, everything = read(session, asked, 0, None)
+    ranked = sorted(found, key=lambda group: (-_figures([group[1]])["net_fen"], group[0]))
+    return ranked[offset : None if limit is None else offset + limit + 1], everything
 
 
 def _summed(

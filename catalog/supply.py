@@ -5,7 +5,8 @@ up here. A rate is None where there is nothing to divide by. A median of minutes
 by the steps of catalog.supply_steps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from sqlalchemy import exists, select, text
 from sqlalchemy.orm import Session
 
 from catalog.errors import InvalidInput
+from catalog.figure_filters import NO_FILTERS, Filters
 from catalog.items import ItemList
 from catalog.savings import months
 from catalog.supply_sql import COUNTERS
@@ -32,12 +34,19 @@ RATES: Final[Mapping[str, tuple[str, str]]] = {
     "marked_rate": ("marked", "results"),
     "viewing_rate": ("viewed", "shown"),
 }
-_CATEGORIES: Final = {"imaging": "检查", "laboratory": "检验"}
-_NOT_LISTED: Final = "不在清单 / on no list"
+_CATEGORIES: Final = {
+    "imaging": ("检查", "Imaging examinations"),
+    "laboratory": ("检验", "Laboratory tests"),
+}
+_NOT_LISTED: Final = ("不在清单", "On no list")
 # What a row is about, and its name where it has one beside its code.
 _KEYS: Final[Mapping[str, Mapping[str, str]]] = {
     "hospital": {"hospital": "hospital.code", "hospital_name": "hospital.name"},
-    "district": {"district": "hospital.region_code", "district_name": "region.name"},
+    "district": {
+        "district": "hospital.region_code",
+        "district_name": "region.name",
+        "district_name_en": "region.name_en",
+    },
     "tier": {"tier": "hospital.tier::text"},
     "item": {"item": "figures.item_code"},
     "category": {"category": "figures.category"},
@@ -53,6 +62,7 @@ def report(
     first: date,
     last: date,
     group_by: Sequence[str] = ("hospital",),
+    filters: Filters = NO_FILTERS,
     within_hours: int = TIMELY_HOURS,
     offset: int = 0,
     limit: int | None = None,
@@ -61,15 +71,16 @@ def report(
 
     `timely` is what could be shown `within_hours` after the examination. `limit` rows after the first `offset`; `next`
     is the offset of those that follow, None at the end. `months` say how fresh they are, and which goes on still.
-    Raises InvalidInput for an unknown grouping, a reversed range or a limit that is none of LIMITS_HOURS.
+    Raises InvalidInput for an unknown grouping or category, a reversed range or a limit that is none of LIMITS_HOURS.
     """
     asked = months(first, last)
     _refuse(group_by, within_hours)
+    filters.refuse_unknown()
     group_by = tuple(dict.fromkeys(group_by))
     given = {"first": asked[0], "last": asked[1]}
     page = {"offset": offset, "limit": None if limit is None else limit + 1}
-    found = _read(session, group_by, given | page)
-    total = _read(session, (), given | {"offset": 0, "limit": 1})
+    found = _read(session, group_by, filters, given | page)
+    total = _read(session, (), filters, given | {"offset": 0, "limit": 1})
     kept = _months(session, asked, today)
     return {
         "as_of": min((each["as_of"] for each in kept), default=None),
@@ -96,13 +107,18 @@ def _refuse(group_by: Sequence[str], within_hours: int) -> None:
         )
 
 
-def _read(session: Session, group_by: Sequence[str], given: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in session.execute(text(_statement(group_by)), given).mappings()]
+def _read(
+    session: Session, group_by: Sequence[str], filters: Filters, given: dict[str, Any]
+) -> list[dict[str, Any]]:
+    narrowed = {name: list(values) for name, values in asdict(filters).items() if values}
+    statement = text(_statement(group_by, narrowed))
+    return [dict(row) for row in session.execute(statement, given | narrowed).mappings()]
 
 
-def _statement(group_by: Sequence[str]) -> str:
+def _statement(group_by: Sequence[str], narrowed: Collection[str]) -> str:
     """Return the query for one row of figures for each group, in the order of its keys; it reads one level only."""
-    level = "item" if "item" in group_by else "category" if "category" in group_by else "hospital"
+    about = {*group_by, *narrowed}
+    level = "item" if "item" in about else "category" if "category" in about else "hospital"
     keys = {"level": "figures.level"}
     for name in group_by:
         keys |= _KEYS[name]
@@ -115,6 +131,7 @@ def _statement(group_by: Sequence[str]) -> str:
         selected=", ".join(f"{expression} as {name}" for name, expression in keys.items()),
         grouped=", ".join(keys.values()),
         sums=", ".join(sums),
+        narrowed="".join(f" and {_KEYS[name][name]} = any(:{name})" for name in narrowed),
     )
 
 
@@ -122,7 +139,7 @@ _REPORT: Final = """
 select {selected}, {sums}
 from supply figures
 join hospital on hospital.id = figures.hospital_id join region on region.code = hospital.region_code
-where figures.level = '{level}' and figures.month between :first and :last
+where figures.level = '{level}' and figures.month between :first and :last{narrowed}
 group by {grouped} order by {grouped} offset :offset limit :limit
 """
 
@@ -153,9 +170,10 @@ def _keys(items: ItemList, row: Mapping[str, Any], group_by: Sequence[str], toda
     keys = {key: row[key] for name in group_by for key in _KEYS[name]}
     if "item" in keys:
         item = items.get(keys["item"])
-        keys["item_name"] = item.name_zh if item else _NOT_LISTED if not keys["item"] else ""
+        named = (item.name_zh, item.name_en) if item else ("", "") if keys["item"] else _NOT_LISTED
+        keys["item_name"], keys["item_name_en"] = named
     if "category" in keys:
-        keys["category_name"] = _CATEGORIES.get(keys["category"], "")
+        keys["category_name"], keys["category_name_en"] = _CATEGORIES.get(keys["category"], ("", ""))
     if "month" in keys:
         keys["running"] = keys["month"] == f"{today:%Y-%m}"
     return keys

@@ -41,6 +41,7 @@ from exchange import (
     qc,
     quality,
     questions,
+    recounts,
     rendered,
     repeats,
     report_curation,
@@ -69,6 +70,7 @@ from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.password_work import PasswordWork
+from exchange.recount_desk import RecountDesk
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
 from exchange.store_audit import StoreAudit
@@ -101,6 +103,7 @@ _PARTS: Final = (
     fhir_search,
     cds_hooks,
     savings,
+    recounts,
     questions,
     investigations,
     repeats,
@@ -155,6 +158,7 @@ def create_app(
     image_desk = ImageDesk(store, store_threads, settings.image_cache_bytes, settings.image_cache_dir)
     darkroom = Darkroom(settings.pictures_at_once)
     password_work = PasswordWork()
+    recount_desk = RecountDesk(token_key)
     uploads = Uploads(settings.stow_at_once, settings.stow_at_once_per_hospital)
 
     @asynccontextmanager
@@ -164,6 +168,7 @@ def create_app(
         yield
         gate.stop()
         health_probes.stop()
+        recount_desk.close()
         swift.close()
         deadline.close()
         at_order.close()
@@ -194,6 +199,7 @@ def create_app(
     app.state.image_links = ImageLinks(acting_as(catalogue, GATE), gate)
     app.state.deposits = deposits
     app.state.uploads = uploads
+    app.state.recount_desk = recount_desk
     app.state.store_audit = StoreAudit()
     app.state.cds = cds_hooks.Setting(settings, at_order, app.state.pace, app.state.harvest)
     for part in _PARTS:

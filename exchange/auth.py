@@ -169,6 +169,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/items"): Rule(_EVERY_ROLE, "lists.read", _NONE, (404,)),
     ("GET", "/v1/reasons"): Rule(_EVERY_ROLE, "lists.read", _NONE),
     ("GET", "/v1/savings"): Rule(_FIGURES, "savings.read", "savings.read"),
+    ("GET", "/v1/savings/axes"): Rule(_FIGURES, "savings.read", _NONE),
     ("GET", "/v1/savings/entries"): Rule(_FIGURES, "savings.read", "savings.list"),
     ("GET", "/v1/savings/entries/{entry_id}"): Rule(_FIGURES, "savings.read", "savings.show", (404,)),
     ("GET", "/v1/savings/repeats"): Rule(_FIGURES, "savings.read", "repeats.read"),
@@ -178,6 +179,12 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/savings/forms"): Rule(_FIGURES, "savings.read", "savings.list"),
     ("GET", "/v1/savings/forms/{form_name}"): Rule(_FIGURES, "savings.read", "savings.read", (404,)),
     ("POST", "/v1/savings/verify"): Rule(_FIGURES, "savings.read", "savings.verify"),
+    # what it found is told by its own record, which is written where it ends (exchange.recount_desk)
+    ("POST", "/v1/savings/recounts"): Rule(_FIGURES, "savings.read", "savings.recount"),
+    ("GET", "/v1/savings/recounts/{recount_id}"): Rule(_FIGURES, "savings.read", _NONE, (404,)),
+    ("GET", "/v1/savings/recounts/{recount_id}/statement"): Rule(
+        _FIGURES, "savings.read", "savings.export", (404, 409)
+    ),
     ("GET", "/v1/savings/questions"): Rule(_FIGURES, "savings.read", "savings.questions"),
     ("POST", "/v1/investigations"): Rule(_REGULATOR, "investigations.write", "investigation.open", (404,)),
     ("GET", "/v1/investigations"): Rule(_FIGURES, "investigations.read", "investigation.list"),

@@ -7,6 +7,7 @@ import typer
 from catalog import item_lists, refusals, repeat_figures, settling
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.db import transaction
+from catalog.figure_filters import Filters
 from catalog.pricing import format_yuan
 from catalog.repetition import KINDS
 from catalog.workplace import open_workplace
@@ -48,10 +49,10 @@ def savings_repeats(
         if each:
             answer = repeat_figures.page(
                 session,
+                item_lists.every_item(session, place.catalogue),
                 first=months[0],
                 last=months[1],
-                hospital=hospital or None,
-                item=item or None,
+                filters=_only(hospital, item),
                 kind=kind or None,
                 superseded=superseded,
                 after=after,
@@ -104,11 +105,11 @@ def savings_reasons(
         months = months_of(place, first, last)
         answer = refusals.by_reason(
             session,
+            item_lists.every_item(session, place.catalogue),
             place.catalogue.override_reasons,
             first=months[0],
             last=months[1],
-            hospital=hospital or None,
-            item=item or None,
+            filters=_only(hospital, item),
         )
         told_at = place.catalogue.clock().isoformat(timespec="seconds")
     if out is not None:
@@ -119,6 +120,10 @@ def savings_reasons(
         show([_reason(row) for row in answer["rows"]], as_json=False)
         told = answer["reminders"]
         typer.echo(f"提醒 / reminders {told['reminders']},未答复 / unanswered {told['unanswered']}")
+
+
+def _only(hospital: str, item: str) -> Filters:
+    return Filters((hospital,) if hospital else (), item=(item,) if item else ())
 
 
 def _figures(row: dict[str, Any], names: list[str]) -> dict[str, Any]:

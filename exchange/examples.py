@@ -246,6 +246,7 @@ SAVINGS: Final[dict[str, Any]] = {
             "month": "2026-06",
             "hospital_name": "乙医院",
             "item_name": "胸部CT平扫",
+            "item_name_en": "CT chest without contrast",
             **_FIGURES,
             "entries": "/v1/savings/entries?from=2026-06&to=2026-06&hospital=B&item=CT07",
         }

@@ -4,11 +4,13 @@ import re
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import Response
+from pydantic import StringConstraints
 
 from catalog.clock import Clock
 from catalog.errors import InvalidInput
+from catalog.figure_filters import Filters
 from catalog.rules import local_day
 from exchange import table_files
 from exchange.table_files import FileForm, Table
@@ -26,6 +28,28 @@ After = Annotated[int, Query(ge=0, lt=2**63, description=_NEXT)]
 Rows = Annotated[int, Query(ge=1, le=10_000)]
 Entries = Annotated[int, Query(ge=1, le=1000)]
 NoNul: Final = r"^[^\x00]*$"  # PostgreSQL keeps none in a text
+AsOf = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="当时的数字:YYYY-MM-DD 或带时区的时间 / as it stood then: a day, or a time with its zone",
+    ),
+]
+Named = tuple[Annotated[str, StringConstraints(max_length=32, pattern=NoNul)], ...]
+
+
+def _filters(
+    hospital: Annotated[Named, Query(max_length=100, description="机构代码 / hospitals")] = (),
+    district: Annotated[Named, Query(max_length=100, description="其区县代码 / their districts")] = (),
+    tier: Annotated[Named, Query(max_length=100, description="其等级 / their tiers")] = (),
+    item: Annotated[Named, Query(max_length=100, description="项目代码 / items")] = (),
+    category: Annotated[Named, Query(max_length=100, description="imaging, laboratory")] = (),
+) -> Filters:
+    """Return what is asked for alone; each may be given several times."""
+    return Filters(hospital, district, tier, item, category)
+
+
+FiltersOf = Annotated[Filters, Depends(_filters)]
 
 
 def month_of(given: str | None, field: str, default: date) -> date:

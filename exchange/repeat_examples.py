@@ -39,6 +39,7 @@ REPEATS: Final[dict[str, Any]] = {
             "month": "2026-06",
             "hospital_name": "乙医院",
             "item_name": "胸部CT平扫",
+            "item_name_en": "CT chest without contrast",
             **_FIGURES,
         }
     ],

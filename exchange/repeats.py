@@ -6,7 +6,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from catalog import audit, item_lists, refusals, repeat_figures
+from catalog.as_of import past_moment
 from catalog.db import transaction
+from catalog.repeat_figures import Order
 from catalog.repetition import Kind
 from catalog.scope import steady
 from exchange import repeat_examples, repeat_files
@@ -15,11 +17,12 @@ from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
 from exchange.figures import (
     After,
+    AsOf,
     Entries,
+    FiltersOf,
     First,
     Form,
     Last,
-    NoNul,
     Offset,
     Rows,
     as_file,
@@ -32,8 +35,6 @@ from exchange.figures import (
 
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/repeats/entries"
-OfHospital = Annotated[str | None, Query(max_length=32, pattern=NoNul)]
-OfItem = Annotated[str | None, Query(max_length=32, pattern=NoNul)]
 
 
 @router.get(
@@ -44,21 +45,26 @@ OfItem = Annotated[str | None, Query(max_length=32, pattern=NoNul)]
 def read_repeats(
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
+    as_of: AsOf = None,
     group_by: Annotated[
         str, Query(max_length=64, description="hospital, district, tier, item, month")
     ] = "hospital,item,month",
+    order: Annotated[Order, Query(description="按分组,或可避免费用多者在前 / by key, or by cost")] = "key",
     offset: Offset = 0,
     limit: Rows = 1_000,
     form: Form = "json",
 ) -> Response:
     """Return examinations done although another was recognisable, by how that came, and what they cost in fen.
 
-    Grouped by who did them; the month is that of the examination. A file has every row, in yuan.
+    Grouped by who did them; the month is that of the examination. `as_of` gives them as they stood then. A file has
+    every row, in yuan.
     """
     names = names_in(group_by)
     months = months_of(catalogue.clock, first, last)
+    moment = past_moment(as_of, catalogue.clock())
     with transaction(steady(catalogue.engine)) as session:
         answer = repeat_figures.report(
             session,
@@ -66,10 +72,13 @@ def read_repeats(
             first=months[0],
             last=months[1],
             group_by=names,
+            filters=filters,
+            as_of=moment,
+            order=order,
             **page_of(form, offset, limit),
         )
         audit.record(session, caller, "repeats.read", group_by=names)
-    told_at = now(catalogue.clock)
+    told_at = moment.isoformat() if moment else now(catalogue.clock)
     if form != "json":
         return as_file(repeat_files.report_table(answer, told_at), form, "repeats", months)
     return Json({"as_of": told_at, **answer})
@@ -84,10 +93,10 @@ def list_repeats(
     request: Request,
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
-    hospital: OfHospital = None,
-    item: OfItem = None,
+    as_of: AsOf = None,
     kind: Kind | None = None,
     superseded: Annotated[bool, Query(description="含不再成立者 / also those that did not hold")] = False,
     after: After = 0,
@@ -99,20 +108,22 @@ def list_repeats(
     A file holds the same page, and the header `Link` leads on (RFC 8288).
     """
     months = months_of(catalogue.clock, first, last)
+    moment = past_moment(as_of, catalogue.clock())
     with transaction(steady(catalogue.engine)) as session:
         found = repeat_figures.page(
             session,
+            item_lists.every_item(session, catalogue),
             first=months[0],
             last=months[1],
-            hospital=hospital,
-            item=item,
+            filters=filters,
+            as_of=moment,
             kind=kind,
             superseded=superseded,
             after=after,
             limit=limit,
         )
-        audit.record(session, caller, "repeats.list", hospital=hospital, item=item)
-    told_at = now(catalogue.clock)
+        audit.record(session, caller, "repeats.list", hospital=filters.hospital, item=filters.item)
+    told_at = moment.isoformat() if moment else now(catalogue.clock)
     if form == "json":
         return Json({"as_of": told_at, **found})
     answer = as_file(repeat_files.entries_table(found, *months, told_at), form, "repeats-entries", months)
@@ -127,10 +138,9 @@ def list_repeats(
 def read_reasons(
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
-    hospital: OfHospital = None,
-    item: OfItem = None,
     form: Form = "json",
 ) -> Response:
     """Return decisions to examine again by their reason, standing and undone, and the reminders without a decision."""
@@ -138,13 +148,13 @@ def read_reasons(
     with transaction(steady(catalogue.engine)) as session:
         answer = refusals.by_reason(
             session,
+            item_lists.every_item(session, catalogue),
             catalogue.override_reasons,
             first=months[0],
             last=months[1],
-            hospital=hospital,
-            item=item,
+            filters=filters,
         )
-        audit.record(session, caller, "refusals.read", hospital=hospital, item=item)
+        audit.record(session, caller, "refusals.read", hospital=filters.hospital, item=filters.item)
     told_at = now(catalogue.clock)
     if form != "json":
         return as_file(repeat_files.reasons_table(answer, told_at), form, "reasons", months)

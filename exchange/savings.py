@@ -5,15 +5,14 @@ from datetime import date
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import StringConstraints
 
-from catalog import audit, item_lists, ledger_entries, recount
+from catalog import audit, figure_axes, item_lists, ledger_entries, recount
 from catalog.as_of import past_moment
 from catalog.db import transaction
 from catalog.event_figures import GROUPINGS
-from catalog.figure_filters import Filters
+from catalog.savings import Order
 from catalog.scope import steady
 from exchange import examples, savings_examples, savings_files, savings_report, statements
 from exchange.answers import Json
@@ -22,7 +21,9 @@ from exchange.deps import CatalogueOf, TokenKeyOf
 from exchange.examples import answers
 from exchange.figures import (
     After,
+    AsOf,
     Entries,
+    FiltersOf,
     First,
     Form,
     Last,
@@ -40,28 +41,6 @@ from exchange.figures import (
 router = APIRouter(tags=["savings"])
 _ENTRIES: Final = "/v1/savings/entries"
 _TIMES: Final = {"month", "day"}
-AsOf = Annotated[
-    str | None,
-    Query(
-        max_length=40,
-        description="当时的数字:YYYY-MM-DD 或带时区的时间 / as it stood then: a day, or a time with its zone",
-    ),
-]
-Named = tuple[Annotated[str, StringConstraints(max_length=32, pattern=NoNul)], ...]
-
-
-def _filters(
-    hospital: Annotated[Named, Query(max_length=100, description="申请机构代码 / asking hospitals")] = (),
-    district: Annotated[Named, Query(max_length=100, description="其区县代码 / their districts")] = (),
-    tier: Annotated[Named, Query(max_length=100, description="其等级 / their tiers")] = (),
-    item: Annotated[Named, Query(max_length=100, description="项目代码 / items")] = (),
-    category: Annotated[Named, Query(max_length=100, description="imaging, laboratory")] = (),
-) -> Filters:
-    """Return what is asked for alone; each may be given several times."""
-    return Filters(hospital, district, tier, item, category)
-
-
-FiltersOf = Annotated[Filters, Depends(_filters)]
 Written = Annotated[
     savings_report.ReportForm,
     Query(alias="format", description="答复或文件 / as an answer, or as a file"),
@@ -87,6 +66,9 @@ def read_savings(
     last: Last = None,
     as_of: AsOf = None,
     group_by: Annotated[str, Query(max_length=128, description=", ".join(GROUPINGS))] = "hospital,item,month",
+    order: Annotated[
+        Order, Query(description="按分组,或净节约多者在前 / by key, or by what saved most")
+    ] = "key",
     offset: Offset = 0,
     limit: Rows = 1_000,
     published: Publication = False,
@@ -113,6 +95,7 @@ def read_savings(
             filters=filters,
             as_of=moment,
             published=published,
+            order=order,
             offset=offset,
             limit=limit,
         )
@@ -122,6 +105,17 @@ def read_savings(
     narrowed = {name: value for name, value in asdict(filters).items() if value}
     narrowed |= {"as_of": report.answer["as_of"]} if moment else {}
     return Json(_linked(report.answer, narrowed))
+
+
+@router.get(
+    "/v1/savings/axes",
+    summary="可按哪些机构与项目查看 / what figures can be narrowed to",
+    responses=answers(savings_examples.AXES),
+)
+def read_axes(caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return hospitals, districts, tiers, items and categories by code and name; no figures."""
+    with transaction(catalogue.engine) as session:
+        return Json(figure_axes.axes(session, item_lists.every_item(session, catalogue)))
 
 
 @router.get(

@@ -28,6 +28,15 @@ _ENTRY: Final[dict[str, Any]] = {
     "emergency": False,
     "beyond_duty": False,
 }
+AXES: Final[dict[str, Any]] = {
+    "hospitals": [{"code": "B", "name": "B医院", "tier": "2", "district": "500107", "active": True}],
+    "districts": [{"code": "500107", "name": "九龙坡区", "name_en": "Jiulongpo District"}],
+    "tiers": [{"code": "2", "name": "二级", "name_en": "Secondary"}],
+    "items": [
+        {"code": "CT07", "name": "胸部CT平扫", "name_en": "CT chest without contrast", "category": "imaging"}
+    ],
+    "categories": [{"code": "imaging", "name": "影像检查", "name_en": "Imaging"}],
+}
 ENTRIES: Final[dict[str, Any]] = {"as_of": DECIDED, "entries": [_ENTRY], "next": None}
 CHAIN: Final[dict[str, Any]] = {
     "entry": _ENTRY,

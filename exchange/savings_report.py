@@ -13,6 +13,7 @@ from catalog.as_of import report
 from catalog.context import Catalogue
 from catalog.errors import InvalidInput
 from catalog.figure_filters import NO_FILTERS, Filters
+from catalog.savings import Order
 from exchange import savings_files, table_files
 
 ReportForm = Literal["json", "csv", "xlsx", "pdf"]
@@ -50,20 +51,20 @@ def read(
     filters: Filters = NO_FILTERS,
     as_of: datetime | None = None,
     published: bool = False,
+    order: Order = "key",
     offset: int = 0,
     limit: int | None = None,
 ) -> SavingsReport:
     """Return the report from `first` to `last`; as an answer a page of it, for a file every row.
 
     Raises as `savings.report`, and InvalidInput for a publication of less than everything, of the past, or finer than
-    the monthly sums: it could be subtracted from another.
+    the monthly sums: it could be subtracted from another; and for one in an order that tells what it withholds.
     """
-    if published and (
-        filters != NO_FILTERS or as_of is not None or not set(group_by) <= set(groupings.GROUPINGS)
-    ):
+    is_narrowed = filters != NO_FILTERS or as_of is not None or order != "key"
+    if published and (is_narrowed or not set(group_by) <= set(groupings.GROUPINGS)):
         raise InvalidInput(
-            "公开版不可筛选、不可指定时刻,并只按机构、区县、等级、项目、月份分组",
-            "A publication takes no filter and no moment, and is by hospital, district, tier, item and month alone",
+            "公开版不可筛选、不可指定时刻、不可排序,并只按机构、区县、等级、项目、月份分组",
+            "A publication takes no filter, moment or order, and is by hospital, district, tier, item and month alone",
             field="publication",
         )
 
@@ -83,7 +84,7 @@ def read(
     if published:  # from every row, or each page would have marks of its own
         answer = publication.published(cut(group_by), catalogue.limits.publication_least, **page)
     else:
-        answer = cut(group_by, **page)
+        answer = cut(group_by, order=order, **page)
     return SavingsReport(answer, _cuts(answer, cut) if form == "pdf" else [])
 
 

@@ -13,7 +13,7 @@ from exchange import savings_examples, supply_files
 from exchange.answers import Json
 from exchange.auth import CallerOf
 from exchange.deps import CatalogueOf
-from exchange.figures import First, Form, Last, Offset, Rows, as_file, months_of, names_in, page_of
+from exchange.figures import FiltersOf, First, Form, Last, Offset, Rows, as_file, months_of, names_in, page_of
 
 router = APIRouter(tags=["savings"])
 
@@ -26,6 +26,7 @@ router = APIRouter(tags=["savings"])
 def read_supply(
     caller: CallerOf,
     catalogue: CatalogueOf,
+    filters: FiltersOf,
     first: First = None,
     last: Last = None,
     group_by: Annotated[
@@ -53,6 +54,7 @@ def read_supply(
             first=months[0],
             last=months[1],
             group_by=names,
+            filters=filters,
             within_hours=within_hours,
             **page_of(form, offset, limit),
         )

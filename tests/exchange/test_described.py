@@ -186,6 +186,7 @@ def answered(service: Service) -> Iterator[tuple[Any, Any]]:
     for role, method, path, example in (
         ("regulator", "GET", "/v1/savings", examples.SAVINGS),
         ("operator", "GET", "/v1/savings/supply", savings_examples.SUPPLY),
+        ("regulator", "GET", "/v1/savings/axes", savings_examples.AXES),
         ("regulator", "GET", "/v1/savings/entries", savings_examples.ENTRIES),
         ("regulator", "GET", "/v1/savings/entries/1", savings_examples.CHAIN),
         ("regulator", "GET", "/v1/savings/repeats", repeat_examples.REPEATS),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from catalog.repetition import AVOIDABLE, KINDS
 from exchange.cli_savings import savings_app
 from tests.city import environment_of_commands, id_number
 from tests.exchange.conftest import Service
@@ -187,3 +188,59 @@ def test_the_commands_show_each_kind_by_its_chinese_name(command: Callable[..., 
     assert "未答复 / unanswered 1" in command("reasons", "--from", "2026-06").output
     refused = command("repeats", "--each", "--kind", "x")
     assert refused.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("hospital=B", 6),
+        ("hospital=A&hospital=B", 6),
+        ("hospital=A", 0),
+        ("district=500107", 6),
+        ("district=500103", 0),
+        ("tier=2&category=imaging", 6),
+        ("tier=3", 0),
+        ("category=laboratory", 0),
+        ("item=CT07", 6),
+        ("item=CT09", 0),
+    ],
+)
+def test_repeats_and_refusals_are_narrowed_as_savings_are(busy: Service, query: str, count: int) -> None:
+    report = read(busy, f"/v1/savings/repeats?{JUNE}&{query}&group_by=month")
+    assert sum(report["total"][kind] for kind in KINDS) == count
+    assert len(read(busy, f"/v1/savings/repeats/entries?{JUNE}&{query}")["entries"]) == count
+    reasons = read(busy, f"/v1/savings/reasons?{JUNE}&{query}")
+    assert reasons["reminders"]["reminders"] == (4 if count else 0)
+    assert sum(row["standing"] for row in reasons["rows"]) == (2 if count else 0)
+
+
+def test_repeats_are_told_as_they_stood_at_a_moment(busy: Service) -> None:
+    path = f"/v1/savings/repeats?{JUNE}&group_by=hospital"
+    then = busy.city.now
+    (stood,) = read(busy, path)["rows"]
+    busy.city.now += timedelta(hours=1)
+    busy.call(
+        "POST",
+        "/v1/studies/withdraw",
+        role="hospital_system",
+        hospital="A",
+        json={"StudyInstanceUID": "2.25.1001", "reason": "录入错误"},
+    )
+    moment = then.isoformat().replace("+", "%2B")
+    (now,) = read(busy, path)["rows"]
+    assert now["avoidable"] == stood["avoidable"] - 1
+    past = read(busy, f"{path}&as_of={moment}")
+    assert (past["rows"], past["as_of"]) == ([stood], then.isoformat())
+    entries = read(busy, f"/v1/savings/repeats/entries?{JUNE}&as_of={moment}")["entries"]
+    assert sum(each["kind"] in AVOIDABLE for each in entries) == stood["avoidable"]
+    before = (then - timedelta(days=1)).isoformat().replace("+", "%2B")
+    assert read(busy, f"{path}&as_of={before}")["rows"] == []
+    every = f"/v1/savings/repeats/entries?{JUNE}&superseded=true"
+    assert read(busy, f"{every}&as_of={before}")["entries"] == []
+
+
+def test_what_cost_most_comes_first_where_that_is_asked_for(busy: Service) -> None:
+    path = "/v1/savings/repeats?from=2026-05&to=2026-06&group_by=month"
+    assert [row["month"] for row in read(busy, path)["rows"]] == ["2026-05", "2026-06"]
+    assert [row["month"] for row in read(busy, f"{path}&order=cost")["rows"]] == ["2026-06", "2026-05"]
+    assert busy.call("GET", f"{path}&order=x", role="regulator").status_code == 422

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from catalog.db import transaction
+from catalog.figure_filters import CATEGORIES
 from exchange import statements
 from tests.city import id_number
 from tests.exchange.conftest import Service
@@ -235,3 +236,65 @@ def test_pages_of_figures_follow_each_other_and_each_tells_the_whole_total(servi
         offset = page["next"]
     assert seen == whole["rows"]
     assert sum(row["reminders"] for row in seen) == whole["total"]["reminders"] == 3
+
+
+def two_districts(service: Service) -> None:
+    """Have A, whose code comes first, save once and B twice."""
+    service.city.study("A", 4)
+    recognised(service)
+    recognised(service, "2", 4)
+    service.city.study("B", 6)
+    asked = {
+        **CHECK,
+        "patient": {"id_number": id_number(6)},
+        "orders": [{"order_id": "3", "item_code": "CT07"}],
+    }
+    check = service.call("POST", "/v1/checks", json=asked, hospital="A").json()
+    (candidate,) = check["orders"][0]["candidates"]
+    path = f"/v1/checks/{check['check_id']}/decisions"
+    body = {"action": "recognise", "result_id": candidate["result_id"], "order_id": "3"}
+    answer = service.call("POST", path, json=body, hospital="A", headers={"Idempotency-Key": "k3"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("as_of", ["", "&as_of=2026-06-30T04:00:00Z"])
+def test_what_saved_most_comes_first_where_that_is_asked_for(service: Service, as_of: str) -> None:
+    two_districts(service)
+    path = f"/v1/savings?{JUNE}&group_by=hospital{as_of}"
+    by_key, by_net = read(service, path), read(service, f"{path}&order=net")
+    assert [row["hospital"] for row in by_key["rows"]] == ["A", "B"]
+    assert by_net["rows"] == sorted(by_key["rows"], key=lambda row: -row["net_fen"])
+    assert by_net["total"] == by_key["total"]
+    pages = [read(service, f"{path}&order=net&limit=1&offset={offset}") for offset in (0, 1)]
+    assert [row for page in pages for row in page["rows"]] == by_net["rows"]
+    assert [page["next"] for page in pages] == [1, None]
+
+
+def test_an_order_by_net_is_of_one_grouping_and_of_no_publication(quiet: Service) -> None:
+    for query, field in (("group_by=hospital,month", "order"), ("publication=true", "publication")):
+        answer = quiet.call("GET", f"/v1/savings?{JUNE}&order=net&{query}", role="regulator")
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_districts_and_items_are_named_in_both_languages(service: Service) -> None:
+    recognised(service)
+    (row,) = read(service, f"/v1/savings?{JUNE}&group_by=district,item")["rows"]
+    assert (row["district_name"], row["district_name_en"]) == ("九龙坡区", "Jiulongpo District")
+    assert (row["item_name"], row["item_name_en"]) == ("胸部CT平扫", "CT chest without contrast")
+    (row,) = read(service, f"/v1/savings?{JUNE}&group_by=district&publication=true")["rows"]
+    assert row["district_name_en"] == "Jiulongpo District"
+
+
+def test_the_axes_name_what_figures_can_be_narrowed_to(service: Service) -> None:
+    axes = read(service, "/v1/savings/axes")
+    assert [(each["code"], each["tier"], each["district"]) for each in axes["hospitals"]] == [
+        ("A", "3", "500103"),
+        ("B", "2", "500107"),
+    ]
+    assert [each["code"] for each in axes["districts"]] == ["500103", "500107"]
+    assert {each["code"] for each in axes["categories"]} == set(CATEGORIES)
+    assert {"code": "CT07", "name": "胸部CT平扫", "name_en": "CT chest without contrast"}.items() <= next(
+        each for each in axes["items"] if each["code"] == "CT07"
+    ).items()
+    for tier in axes["tiers"]:
+        assert read(service, f"/v1/savings?{JUNE}&tier={tier['code']}")["rows"] == []

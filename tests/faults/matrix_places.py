@@ -231,6 +231,10 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/items"): Place(),
     ("GET", "/v1/reasons"): Place(),
     ("GET", "/v1/savings"): Place(),
+    ("GET", "/v1/savings/axes"): Place(),
+    ("POST", "/v1/savings/recounts"): Place(NONE, {NONE: 202}),
+    ("GET", "/v1/savings/recounts/{recount_id}"): Place("recount"),
+    ("GET", "/v1/savings/recounts/{recount_id}/statement"): Place("recount"),
     ("GET", "/v1/savings/entries"): Place(query="?from=2026-01&to=2026-12"),
     ("GET", "/v1/savings/entries/{entry_id}"): Place(
         "entry", of_roles={"regulator": {FOREIGN: 200}, "auditor": {FOREIGN: 200}}

@@ -94,6 +94,7 @@ def build(city: City, store: ObjectStore, outbound: Outbound) -> Site:
             "record": _records(city),
             **_entries(city),
             "form": {kind: {"form_name": name} for kind, name in _FORMS.items()},
+            "recount": {UNKNOWN: {"recount_id": str(uuid4())}, MALFORMED: {"recount_id": "x"}},
             "person": _people(city),
             "patient": {
                 OWN: _patient(2),

@@ -19,15 +19,17 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import text
 
-from catalog.context import Catalogue
+from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.embedded import Services
 from catalog.objects import ObjectStore
+from catalog.scope import Scope, acting_as
 from dicom_node.deposit import Deposits
 from dicom_node.settings import NodeSettings
 from exchange.app import create_app, described
 from exchange.auth import ACCESS, PUBLIC
 from exchange.health import Health
+from exchange.recount_desk import RecountDesk
 from exchange.settings import ExchangeSettings
 from exchange.tokens import HOSPITAL_ROLES, ROLES, TokenKey, open_token_key
 from tests.city import City, open_catalogue, serving
@@ -149,6 +151,13 @@ def role_of(caller: str) -> str:
     return "auditor" if caller == REVIEWER else caller
 
 
+class _StillDesk(RecountDesk):
+    """Begins recounts and makes none: what worked beside a request could not be taken back with it."""
+
+    def _start(self, begun: Any, _catalogue: Catalogue) -> None:
+        begun.state = "failed"
+
+
 @pytest.fixture(scope="module")
 def matrix(
     database_url: str, services: Services, s3_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
@@ -175,6 +184,9 @@ def matrix(
         app.state.catalogue = replace(served, engine=engine)
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
+        desk = app.state.recount_desk = _StillDesk(key)
+        others = desk.begin(Caller("chen", "regulator"), acting_as(served, Scope("regulator")))
+        site.objects["recount"][COLLEAGUE] = {"recount_id": others["recount_id"]}
         with transaction(catalogue.engine) as session:
             last = session.scalar(text("select max(id) from audit_event")) or 0
         yield Matrix(app, site, key, runner, kept, served, last)

@@ -47,6 +47,7 @@ REFERENCE_DATA: frozenset[Route] = frozenset(
         ("GET", "/v1/admin/clients"),
         ("GET", "/v1/admin/webhooks"),
         ("GET", "/v1/session"),
+        ("GET", "/v1/savings/axes"),
     }
 )
 # What these do is audited by whoever does it, with a test there; they say of a patient no more than they were told.
@@ -88,6 +89,10 @@ ACTS: frozenset[Route] = frozenset(
         ("POST", "/v1/investigations/{investigation_id}/review"),
         # answers nobody but its opener
         ("GET", "/v1/investigations/{investigation_id}/entries/{entry_id}"),
+        # recorded where it is begun and, with the digest of what was found, where it ends: test_recounts.py
+        ("POST", "/v1/savings/recounts"),
+        ("GET", "/v1/savings/recounts/{recount_id}"),
+        ("GET", "/v1/savings/recounts/{recount_id}/statement"),
         ("DELETE", "/v1/session"),
         ("GET", "/v1/session/launch"),  # answers a launched session alone: tests/exchange/test_launches.py
         ("DELETE", "/v1/session/launch"),
