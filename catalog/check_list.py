@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -54,18 +54,46 @@ def listed(
         }
 
 
-def state(session: Session, check: OrderCheck, given: Mapping[str, Any], today: date) -> list[dict[str, Any]]:
-    """Return how each order of a check stands now, in their order, with the days each prior is still good for."""
-    found = _decisions(session, check.hospital_id, [check])[check.id]
-    return [
-        {
-            "order_id": order["order_id"],
-            "position": position,
-            **_stands(order, given["answer"], found),
-            "days_left": _days_left(order["candidates"], today),
-        }
-        for position, order in enumerate(given["orders"], 1)
-    ]
+def state(
+    session: Session, catalogue: Catalogue, check: OrderCheck, given: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return how each order of a check stands now, in their order.
+
+    Each with the days its priors are still good for, and with the actions that can still be taken on it.
+    """
+    now, found = catalogue.clock(), _decisions(session, check.hospital_id, [check])[check.id]
+    told = []
+    for position, order in enumerate(given["orders"], 1):
+        standing, _ = found[order["order_id"]]
+        told.append(
+            {
+                "order_id": order["order_id"],
+                "position": position,
+                **_stands(order, given["answer"], found),
+                "days_left": _days_left(order["candidates"], local_day(now)),
+                "can": list(_can(catalogue, order, standing, now=now, until=check.expires_at)),
+            }
+        )
+    return told
+
+
+def _can(
+    catalogue: Catalogue,
+    order: Mapping[str, Any],
+    standing: Mapping[str, Any] | None,
+    *,
+    now: datetime,
+    until: datetime,
+) -> Iterator[str]:
+    """Yield what can still be done (catalog.decisions refuses the rest)."""
+    if order["candidates"] and now <= until:
+        yield "cite"
+        if standing is None:
+            yield from ("recognise", "override")
+    if standing is not None:
+        decided_at = datetime.fromisoformat(standing["decided_at"])
+        if now - decided_at <= catalogue.limits.undo_within:
+            yield "undo"
 
 
 def as_shown(given: dict[str, Any], *, is_shared: bool) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def read(catalogue: Catalogue, caller: Caller, check_id: uuid.UUID) -> dict[str,
         )
         asked = groups.members(session, {kept.person_id}) if kept.person_id is not None else frozenset()
         given = check_list.as_shown(kept.given, is_shared=sharing.is_shared(session, asked))
-        stands = check_list.state(session, kept, given, local_day(catalogue.clock()))
+        stands = check_list.state(session, catalogue, kept, given)
         return {**given, "decisions": events, "state": stands}
 
 

@@ -78,7 +78,17 @@ from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 from exchange.upload import Uploads
 from exchange.viewer import Viewer
-from exchange.web import entrance, look, rooms, static_files, visitor
+from exchange.web import (
+    doctor,
+    doctor_answers,
+    doctor_images,
+    entrance,
+    launch,
+    look,
+    rooms,
+    static_files,
+    visitor,
+)
 
 TITLE: Final = "Huren 互认"
 _FROM_ANYBODY_BYTES: Final = 16 << 10
@@ -126,6 +136,10 @@ _PARTS: Final = (
     look,
     static_files,
     entrance,
+    launch,
+    doctor,
+    doctor_answers,
+    doctor_images,
 )
 
 
@@ -218,6 +232,7 @@ def create_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CdsOrigins, origins=settings.cds_origins)
     app.add_middleware(LinkPaths)
+    app.add_middleware(launch.LaunchPaths)
     if missing := unlisted_routes(app):
         raise LookupError(f"routes without an access rule: {sorted(missing)}")
     return app

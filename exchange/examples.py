@@ -84,7 +84,11 @@ _STATE: Final[dict[str, Any]] = {
     "standing": _STANDING,
     "cited": [],
 }
-CHECK_READ: Final = {**CHECK, "decisions": [_EVENT], "state": [{**_STATE, "days_left": {"1": 23}}]}
+CHECK_READ: Final = {
+    **CHECK,
+    "decisions": [_EVENT],
+    "state": [{**_STATE, "days_left": {"1": 23}, "can": ["cite", "undo"]}],
+}
 CHECKS: Final[dict[str, Any]] = {
     "day": "2026-06-30",
     "checks": [

@@ -16,7 +16,7 @@ ROOMS: Final[Mapping[str, frozenset[str]]] = {
     "sign-out": frozenset(ROLES),
 }
 # Whoever comes: nothing of a patient is on these.
-OPEN: Final = frozenset({"", "sign-in", "first", "public"})
+OPEN: Final = frozenset({"", "sign-in", "first", "public", "launch"})
 # Forms that somebody sends who has not signed in yet.
 OPEN_FORMS: Final = frozenset({"/sign-in", "/first"})
 
@@ -30,7 +30,11 @@ class Place:
 
 
 MENUS: Final[Mapping[str, tuple[Place, ...]]] = {
-    "doctor": (Place("/doctor", msgid("询问互认")),),
+    "doctor": (
+        Place("/doctor", msgid("询问互认")),
+        Place("/doctor/today", msgid("今日列表")),
+        Place("/doctor/notices", msgid("变更通知")),
+    ),
     "curator": (Place("/curator", msgid("待办")),),
     "regulator": (Place("/regulator", msgid("总览")),),
     "operator": (Place("/operator", msgid("运行")),),
