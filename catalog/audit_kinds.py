@@ -31,6 +31,8 @@ _CHANGES: Final = (
         "restore",
         "conflict",
         "decide",
+        "change",
+        "certificates",
     ),
     *(
         "undo",

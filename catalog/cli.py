@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from sqlalchemy import select
 
 from catalog import registry
+from catalog.certificates import read_certificates
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.db import transaction
-from catalog.errors import InvalidInput
 from catalog.tables import Hospital
 from catalog.tables_dicom import Peer
 from catalog.workplace import open_workplace
@@ -84,7 +82,7 @@ def hospital_cert(
 
     例 / example:  huren hospital cert A A_PACS a_pacs.pem
     """
-    found = [fingerprint for file in files or () for fingerprint in _fingerprints(file)]
+    found = [each for file in files or () for each in read_certificates(file.read_bytes())]
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
         registry.set_certificates(session, registry.hospital_by_code(session, code), title, found)
     typer.echo(f"已登记 / registered: {len(found)}")
@@ -111,11 +109,3 @@ def hospital_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
             for row in session.scalars(select(Hospital).order_by(Hospital.code))
         ]
     show(rows, as_json=json)
-
-
-def _fingerprints(file: Path) -> list[str]:
-    try:
-        certificates = x509.load_pem_x509_certificates(file.read_bytes())
-    except ValueError as error:
-        raise InvalidInput("不是 PEM 证书", "Not a certificate in PEM", field="files") from error
-    return [certificate.fingerprint(hashes.SHA256()).hex() for certificate in certificates]

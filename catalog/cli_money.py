@@ -7,10 +7,12 @@ import typer
 from sqlalchemy import select
 
 from catalog import item_lists, registry
+from catalog.cli_people import curator
 from catalog.console import HERE, AsJson, DataDir, day, show
 from catalog.db import transaction
 from catalog.errors import InvalidInput, NotFound
-from catalog.pricing import PriceRow, format_yuan, load_prices, parse_yuan
+from catalog.price_import import import_prices
+from catalog.pricing import PriceRow, format_yuan, parse_yuan
 from catalog.tables import Price
 from catalog.workplace import open_workplace
 
@@ -19,17 +21,16 @@ prices = typer.Typer(no_args_is_help=True, help="价格 / prices")
 
 @prices.command("import")
 def prices_import(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV")], data_dir: DataDir = HERE
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV / XLSX")],
+    data_dir: DataDir = HERE,
 ) -> None:
     """导入价格(元,两位小数)。 Read prices in yuan: scope_kind,scope,item,price,from,to,source.
 
     例 / example:  huren prices import prices.csv
     """
-    rows = load_prices(file)
-    with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        _known_items(rows, {item.code for item in item_lists.every_item(session, place.catalogue)})
-        new = registry.add_prices(session, rows, source=file.name)
-    typer.echo(f"新增 / new: {new}, 已有 / there already: {len(rows) - new}")
+    with open_workplace(data_dir) as place:
+        done = import_prices(place.catalogue, curator(), file.name, file.read_bytes())
+    typer.echo(f"新增 / new: {done.new}, 已有 / there already: {done.present}")
 
 
 @prices.command("set")

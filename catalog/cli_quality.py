@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from catalog import conflicts
 from catalog import quality as doubts
-from catalog import studies
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -54,7 +54,7 @@ def quality_conflicts(
     例 / example:  huren quality conflicts
     """
     with open_workplace(data_dir) as place, transaction(place.catalogue.engine) as session:
-        show(studies.conflicts(session, limit=limit), as_json=json)
+        show(conflicts.conflicts(session, limit=limit), as_json=json)
 
 
 @quality.command("confirm")

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from catalog.datafile import DataFile, Row
+from catalog.datafile import DataFile, Lines, Row
 from catalog.errors import InvalidInput
 
 PRICES: Final = Path(__file__).parent / "prices" / "proposal-1.csv"
@@ -91,11 +91,23 @@ def load_prices(path: Path = PRICES) -> tuple[PriceRow, ...]:
 
     Raises: InvalidList: with every fault and its line.
     """
-    table = DataFile(path, COLUMNS)
-    rows = [(row, _price(row, path.stem)) for row in table.rows()]
-    _check_starts(rows)
+    table, rows = _read(DataFile(path, COLUMNS), path.stem)
     table.finish()
     return tuple(price for _, price in rows)
+
+
+def price_table(name: str, lines: Lines) -> tuple[DataFile, list[tuple[Row, PriceRow]]]:
+    """Return the prices of a table with their lines, for a reader who finds more faults; he calls `finish`.
+
+    Raises: InvalidList: where a column is missing.
+    """
+    return _read(DataFile.of(name, lines, COLUMNS), name)
+
+
+def _read(table: DataFile, stem: str) -> tuple[DataFile, list[tuple[Row, PriceRow]]]:
+    rows = [(row, _price(row, stem)) for row in table.rows()]
+    _check_starts(rows)
+    return table, rows
 
 
 def _price(row: Row, stem: str) -> PriceRow:

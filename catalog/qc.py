@@ -5,6 +5,7 @@ stored: it is computed for the day of the examination at every check, and kept i
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any, Final
@@ -111,7 +112,14 @@ def expiring(catalogue: Catalogue, days: int) -> list[dict[str, Any]]:
     with transaction(catalogue.engine) as session:
         rows = _listed(session, QcEvaluation.passed, QcEvaluation.valid_to >= today, limit=None)
     until = today + timedelta(days=days)
-    ending = [row for row in rows if row["to"] <= until and not any(_goes_on(row, other) for other in rows)]
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        alike[_what(row)].append(row)
+    ending = [
+        row
+        for row in rows
+        if row["to"] <= until and not any(_goes_on(row, other) for other in alike[_what(row)])
+    ]
     ending.sort(key=lambda row: (row["to"], row["hospital"], row["item"]))
     return [row | {"days_left": (row["to"] - today).days} for row in ending]
 
@@ -186,7 +194,10 @@ def _listed(session: Session, *where: Any, limit: int | None = 1000) -> list[dic
 
 
 def _goes_on(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Say whether `other` carries the same mark beyond the last day of `row` without a day between."""
-    same = all(row[key] == other[key] for key in ("hospital", "item", "scope"))
+    """Say whether `other`, of the same mark, goes beyond the last day of `row` without a day between."""
     next_day = row["to"] + timedelta(days=1)
-    return bool(same and other["from"] <= next_day <= other["to"])
+    return bool(other["from"] <= next_day <= other["to"])
+
+
+def _what(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["hospital"], row["item"], row["scope"]

@@ -10,6 +10,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from catalog.certificates import Certificate
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.items import ItemList
 from catalog.pricing import PriceRow, price_that_applies
@@ -55,10 +56,7 @@ def add_hospital(
             "A hospital code takes 1 to 32 letters, digits and _ . -",
             field="code",
         )
-    if not name.strip():
-        raise InvalidInput("机构名称不能为空", "The hospital needs a name", field="name")
-    if tier not in (1, 2, 3):
-        raise InvalidInput("机构等级为 1、2 或 3", "The tier is 1, 2 or 3", field="tier")
+    _check_named(name, tier)
     place = find_region(session, region)
     row = {"code": code, "name": name.strip(), "tier": tier, "region_code": place.code}
     made = session.scalars(
@@ -72,6 +70,20 @@ def add_hospital(
     for title in ae_titles:
         add_peer(session, hospital, title)
     return hospital
+
+
+def change_hospital(session: Session, hospital: Hospital, *, name: str, tier: int, region: str) -> None:
+    """Set a hospital's name, tier and region. Raises as `add_hospital`."""
+    _check_named(name, tier)
+    hospital.region_code = find_region(session, region).code
+    hospital.name, hospital.tier = name.strip(), tier
+
+
+def _check_named(name: str, tier: int) -> None:
+    if not name.strip():
+        raise InvalidInput("机构名称不能为空", "The hospital needs a name", field="name")
+    if tier not in (1, 2, 3):
+        raise InvalidInput("机构等级为 1、2 或 3", "The tier is 1, 2 or 3", field="tier")
 
 
 def add_peer(
@@ -111,20 +123,32 @@ def add_peer(
 
 
 def set_certificates(
-    session: Session, hospital: Hospital, ae_title: str, fingerprints: Sequence[str]
+    session: Session, hospital: Hospital, ae_title: str, certificates: Collection[Certificate]
 ) -> None:
-    """Let only TLS with one of these client certificates (SHA-256, hex) be this peer; none: plain again.
+    """Let only TLS with one of these client certificates be this peer; none: plain again.
 
-    Raises NotFound where the hospital has no such AE title, InvalidInput for what is no fingerprint.
+    Raises NotFound where the hospital has no such AE title.
     """
+    peer = _peer_of(session, hospital, ae_title)
+    ends = {each.fingerprint: each.ends_at.isoformat() for each in certificates}
+    peer.certificates, peer.certificate_ends = sorted(ends), ends
+
+
+def set_addresses(session: Session, hospital: Hospital, ae_title: str, addresses: Sequence[str]) -> None:
+    """Let a peer send from these networks only; none: from anywhere. Raises NotFound, InvalidInput."""
+    _peer_of(session, hospital, ae_title).addresses = [_network(each) for each in addresses]
+
+
+def set_peer_active(session: Session, hospital: Hospital, ae_title: str, *, active: bool) -> None:
+    """Let a peer send no more, or again. Raises NotFound where the hospital has no such AE title."""
+    _peer_of(session, hospital, ae_title).active = active
+
+
+def _peer_of(session: Session, hospital: Hospital, ae_title: str) -> Peer:
     peer = session.get(Peer, ae_title.strip(" "))
     if peer is None or peer.hospital_id != hospital.id:
         raise NotFound("该机构没有此 AE 标题", "The hospital has no such AE title", code="unknown_ae_title")
-    if not all(re.fullmatch(r"[0-9a-f]{64}", text) for text in fingerprints):
-        raise InvalidInput(
-            "证书指纹应为 64 位十六进制", "A fingerprint is 64 hex digits", field="certificate"
-        )
-    peer.certificates = sorted(set(fingerprints))
+    return peer
 
 
 def find_region(session: Session, text: str) -> Region:

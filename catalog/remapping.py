@@ -94,6 +94,28 @@ def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
     return changed
 
 
+def newest_stale(session: Session, catalogue: Catalogue, hospital_id: int | None = None) -> tuple[int, int]:
+    """Return how many of the newest studies were looked at, a BATCH at most, and how many would be mapped otherwise."""
+    query = select(Study).where(~Study.withdrawn).order_by(Study.id.desc()).limit(BATCH)
+    if hospital_id is not None:
+        query = query.where(Study.hospital_id == hospital_id)
+    found = session.scalars(query).all()
+    lists = {each: results.list_for(session, catalogue, each) for each in {s.hospital_id for s in found}}
+    return len(found), sum(not results.is_settled(session, s, lists[s.hospital_id]) for s in found)
+
+
+def state(session: Session, catalogue: Catalogue) -> dict[str, Any]:
+    """Return how far the last job is, and what mapping the newest studies again would change now."""
+    job = session.scalars(select(RemapJob).order_by(RemapJob.id.desc()).limit(1)).one_or_none()
+    looked, stale = newest_stale(session, catalogue)
+    told = None
+    if job is not None:
+        told = Remapped(
+            job.id, job.state == "done", job.studies, job.total, job.changed, resumed=False
+        ).report() | {"started_at": job.started_at, "finished_at": job.finished_at}
+    return {"last": told, "looked_at": looked, "would_change": stale}
+
+
 def _job(catalogue: Catalogue) -> tuple[int, bool]:
     with transaction(catalogue.engine) as session:
         newest, total = session.execute(select(func.coalesce(func.max(Study.id), 0), func.count())).one()

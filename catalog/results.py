@@ -15,6 +15,7 @@ from catalog.local_codes import LocalMeaning, LocalTable, plain, side
 from catalog.mapping import MappedItem, StudyFacts, Unmapped
 from catalog.tables import Hospital, LocalCode, Result, Study
 from catalog.tables_items import MappingAnswer
+from catalog.tables_review import ReviewTask
 
 FACT_LISTS: Final = (
     "modality",
@@ -42,7 +43,16 @@ def merge_facts(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 def facts_of(study: Study) -> StudyFacts:
     """Return what a study said of itself, as it is kept."""
-    facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in study.facts.items()}
+    return _facts(study.facts)
+
+
+def facts_of_task(task: ReviewTask) -> StudyFacts:
+    """Return what the study that raised a question said of itself."""
+    return _facts(task.details.get("facts", {"modality": []}))
+
+
+def _facts(kept: dict[str, Any]) -> StudyFacts:
+    facts: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in kept.items()}
     return StudyFacts(**facts)
 
 
@@ -106,8 +116,10 @@ def is_settled(session: Session, study: Study, items: ItemList) -> bool:
     )
 
 
-def unmapped(session: Session, *, limit: int = 100) -> list[dict[str, Any]]:
-    """Return studies that are on no list, newest first, without saying whose they are."""
+def unmapped(
+    session: Session, *, hospital: str = "", before: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Return studies that are on no list, newest first, without saying whose; `before` reads on below an id."""
     query = (
         select(Study, Hospital.code)
         .join(Hospital, Hospital.id == Study.hospital_id)
@@ -115,8 +127,13 @@ def unmapped(session: Session, *, limit: int = 100) -> list[dict[str, Any]]:
         .order_by(Study.id.desc())
         .limit(limit)
     )
+    if hospital:
+        query = query.where(Hospital.code == hospital)
+    if before:
+        query = query.where(Study.id < before)
     return [
         {
+            "id": study.id,
             "StudyInstanceUID": study.uid,
             "hospital": code,
             "exam_time": study.exam_time,

@@ -72,34 +72,57 @@ def tasks(
 
     A question is about a hospital's words; the study that raised it is not named where it may not be listed.
     """
-    query = (
-        select(ReviewTask, Hospital.code, case((visibility.study_listed(), Study.uid)))
-        .join(Hospital, Hospital.id == ReviewTask.hospital_id)
-        .outerjoin(Study, Study.id == ReviewTask.study_id)
-        .where(ReviewTask.state == state, ReviewTask.id > after)
-        .order_by(ReviewTask.id)
-        .limit(limit)
-    )
+    query = _QUERY.where(ReviewTask.state == state, ReviewTask.id > after)
     if kind:
         query = query.where(ReviewTask.kind == kind)
     if hospital:
         query = query.where(Hospital.code == hospital)
-    return [
-        {
-            "id": task.id,
-            "kind": task.kind,
-            "hospital": code,
-            "StudyInstanceUID": uid,
-            "subject": task.subject,
-            "details": task.details,
-            "state": task.state,
-            "answer": task.answer,
-            "opened_at": task.opened_at,
-            "decided_by": task.decided_by,
-            "decided_at": task.decided_at,
-        }
-        for task, code, uid in session.execute(query)
-    ]
+    found = session.execute(query.order_by(ReviewTask.id).limit(limit))
+    return [_described(*row) for row in found.tuples()]
+
+
+def history(session: Session, *, before: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+    """Return the questions that were answered, the one opened last first; `before` reads on below an id."""
+    query = _QUERY.where(ReviewTask.state == "decided")
+    if before:
+        query = query.where(ReviewTask.id < before)
+    found = session.execute(query.order_by(ReviewTask.id.desc()).limit(limit))
+    return [_described(*row) for row in found.tuples()]
+
+
+def one(session: Session, task_id: int) -> dict[str, Any]:
+    """Return one question as `tasks` does. Raises NotFound."""
+    found = session.execute(_QUERY.where(ReviewTask.id == task_id)).tuples().one_or_none()
+    if found is None:
+        raise _unknown()
+    return _described(*found)
+
+
+_QUERY: Final = (
+    select(ReviewTask, Hospital.code, case((visibility.study_listed(), Study.uid)))
+    .join(Hospital, Hospital.id == ReviewTask.hospital_id)
+    .outerjoin(Study, Study.id == ReviewTask.study_id)
+)
+
+
+def _described(task: ReviewTask, hospital: str, uid: str | None) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "kind": task.kind,
+        "hospital": hospital,
+        "StudyInstanceUID": uid,
+        "subject": task.subject,
+        "details": task.details,
+        "state": task.state,
+        "answer": task.answer,
+        "opened_at": task.opened_at,
+        "decided_by": task.decided_by,
+        "decided_at": task.decided_at,
+    }
+
+
+def _unknown() -> NotFound:
+    return NotFound("没有该复核任务", "No such review task", code="unknown_task")
 
 
 def claim(session: Session, task_id: int, kind: str) -> ReviewTask:
@@ -110,9 +133,41 @@ def claim(session: Session, task_id: int, kind: str) -> ReviewTask:
     query = select(ReviewTask).where(ReviewTask.id == task_id, ReviewTask.kind == kind).with_for_update()
     task = session.scalars(query).one_or_none()
     if task is None:
-        raise NotFound("没有该复核任务", "No such review task", code="unknown_task")
+        raise _unknown()
     if task.state != "open":
         raise Conflict("该任务已处理", "The task is closed already", code="task_closed")
+    return task
+
+
+def take_back(session: Session, caller: Caller, task_id: int, kind: str) -> ReviewTask:
+    """Open an answered question again, locked for this transaction; what was answered stays in the audit.
+
+    Raises NotFound for none of this kind, Conflict where none was answered or the same is open already.
+    """
+    query = select(ReviewTask).where(ReviewTask.id == task_id, ReviewTask.kind == kind).with_for_update()
+    task = session.scalars(query).one_or_none()
+    if task is None:
+        raise _unknown()
+    same = select(ReviewTask.id).where(
+        ReviewTask.kind == kind,
+        ReviewTask.hospital_id == task.hospital_id,
+        ReviewTask.subject == task.subject,
+        (ReviewTask.state == "open") | (ReviewTask.id > task.id) & (ReviewTask.state == "decided"),
+    )
+    if task.state != "decided" or session.scalars(same.limit(1)).first() is not None:
+        raise Conflict(
+            "该任务没有可撤销的回答", "The task has no answer to take back", code="task_not_decided"
+        )
+    audit.record(
+        session,
+        caller,
+        "review.reopen",
+        hospital_id=task.hospital_id,
+        task_id=task.id,
+        kind=task.kind,
+        before=task.answer,
+    )
+    task.state, task.answer, task.decided_by, task.decided_at = "open", None, None, None
     return task
 
 

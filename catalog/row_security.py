@@ -98,7 +98,7 @@ GUARDS: Final[dict[str, Guard]] = {
     "hospital": _open(_CURATION),
     "registry_stamp": _open(),
     "qc_evaluation": _open(_CURATION),
-    "price": _open(),
+    "price": Guard("true", _CURATION, ("insert",)),
     "supply_month": _open(),
     "supply_changed": _open(),
     "item_list": _open(_CURATION),
@@ -194,8 +194,8 @@ GUARDS: Final[dict[str, Guard]] = {
     "audit_event": Guard(
         _any_of(_acting("auditor"), f"{_acting('reviewer')} and {_OWN}"), _ANYBODY, ("insert",)
     ),
+    "peer": _only("curator", "operator", verbs=_ADD),
     # what the other processes keep for themselves
-    "peer": _CLOSED,
     "hl7_peer": _CLOSED,
     "commitment": _CLOSED,
     "arrival_part": _CLOSED,

@@ -20,7 +20,6 @@ from catalog import (
     results,
     sealed_numbers,
     settling,
-    visibility,
 )
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
@@ -144,33 +143,6 @@ def register_conflicts(
         caller = Caller(record.calling_ae, _SHIPPER, record.hospital_code)
         audit.record(session, caller, "study.conflict", hospital_id=hospital.id, study_id=study.id)
         return True
-
-
-def conflicts(session: Session, *, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the instances kept apart, newest first."""
-    query = (
-        select(Conflict, Study.uid, Hospital.code, Pack.key)
-        .join(Study, Study.id == Conflict.study_id)
-        .join(Hospital, Hospital.id == Conflict.hospital_id)
-        .join(Pack, Pack.id == Conflict.pack_id)
-        .where(visibility.study_listed())
-        .order_by(Conflict.id.desc())
-        .limit(limit)
-    )
-    return [
-        {
-            "StudyInstanceUID": uid,
-            "SOPInstanceUID": row.SOPInstanceUID,
-            "kind": row.kind,
-            "sha256": row.sha256,
-            "first_sha256": row.first_sha256,
-            "hospital": code,
-            "pack": key,
-            "state": row.state,
-            "seen_at": row.seen_at,
-        }
-        for row, uid, code, key in session.execute(query)
-    ]
 
 
 def _claim_study(session: Session, hospital: Hospital, record: PackRecord) -> Study:

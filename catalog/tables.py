@@ -148,6 +148,7 @@ class Alias(Base):
         CheckConstraint("state in ('linked', 'doubtful', 'unlinked')", name="state"),
         CheckConstraint("ruling in ('accepted', 'rejected')", name="ruling"),
         Index("ix_alias_person_id", "person_id"),
+        Index("ix_alias_doubtful", "id", postgresql_where=text("state = 'doubtful'")),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
@@ -176,6 +177,8 @@ class Study(Base):
         Index("ix_study_person_id", "person_id"),
         Index("ix_study_hospital_fingerprint", "hospital_id", "fingerprint"),
         Index("ix_study_exam_time", "exam_time", **IN_ORDER),
+        Index("ix_study_unmapped", "id", postgresql_where=text("unmapped_reason is not null")),
+        Index("ix_study_withdrawn", "id", postgresql_where=text("withdrawn")),
     )
     id: Mapped[int] = identity()
     uid: Mapped[str] = mapped_column(unique=True)
@@ -205,6 +208,8 @@ class Study(Base):
     quality_flagged: Mapped[bool] = mapped_column(server_default="false")
     uid_conflict: Mapped[bool] = mapped_column(server_default="false")
     withdrawn: Mapped[bool] = mapped_column(server_default="false")
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_reason: Mapped[str | None]
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime]
 
@@ -242,7 +247,10 @@ class Conflict(Base):
     """An instance that contradicts one already kept; both are kept, the first one counts."""
 
     __tablename__ = "conflict"
-    __table_args__ = (UniqueConstraint("study_id", "SOPInstanceUID", "sha256"),)
+    __table_args__ = (
+        UniqueConstraint("study_id", "SOPInstanceUID", "sha256"),
+        Index("ix_conflict_state", "state", "id"),
+    )
     id: Mapped[int] = identity()
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
     pack_id: Mapped[int] = mapped_column(ForeignKey("pack.id"))
@@ -252,6 +260,9 @@ class Conflict(Base):
     sha256: Mapped[str]
     first_sha256: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default="open")
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    note: Mapped[str | None]
     seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

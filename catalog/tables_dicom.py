@@ -14,7 +14,7 @@ class Peer(Base):
     """An application entity of a hospital: from where it may send, and where it listens itself.
 
     No addresses means from anywhere; `certificates` are SHA-256 fingerprints (hex) of client certificates,
-    and where there are any, only TLS with one of them is that peer.
+    and where there are any, only TLS with one of them is that peer. `certificate_ends` has their last moments.
     """
 
     __tablename__ = "peer"
@@ -22,6 +22,7 @@ class Peer(Base):
     hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"))
     addresses: Mapped[list[str]] = mapped_column(server_default="{}")
     certificates: Mapped[list[str]] = mapped_column(server_default="{}")
+    certificate_ends: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     host: Mapped[str | None]
     port: Mapped[int | None] = mapped_column(Integer)
     tls: Mapped[bool] = mapped_column(server_default="false")  # how it listens

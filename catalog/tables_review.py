@@ -28,6 +28,8 @@ class ReviewTask(Base):
             postgresql_where=text("state = 'open'"),
         ),
         Index("ix_review_task_study_id", "study_id"),
+        Index("ix_review_task_state", "state", "kind", "id"),
+        Index("ix_review_task_description", text("(details #>> '{facts,study_description}')")),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     kind: Mapped[str]

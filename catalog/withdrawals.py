@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from catalog import audit, groups, notices, settling
+from catalog import audit, groups, notices, settling, visibility
 from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.registry import hospital_by_code
-from catalog.tables import Result, Study
+from catalog.tables import Hospital, Result, Study
 
 
 def withdraw_study(
@@ -32,6 +32,36 @@ def withdraw_study(
 def restore_study(catalogue: Catalogue, caller: Caller, StudyInstanceUID: str, reason: str) -> dict[str, Any]:
     """Take a withdrawal back. Raises as withdraw_study does; Conflict where it is not withdrawn."""
     return _turn(catalogue, caller, StudyInstanceUID, reason, withdrawn=False)
+
+
+def withdrawn(
+    session: Session, *, hospital: str = "", before: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Return withdrawn studies, the newest in the catalogue first, without saying whose; `before` reads on below an id."""
+    query = (
+        select(Study, Hospital.code)
+        .join(Hospital, Hospital.id == Study.hospital_id)
+        .where(Study.withdrawn, visibility.study_listed())
+        .order_by(Study.id.desc())
+        .limit(limit)
+    )
+    if hospital:
+        query = query.where(Hospital.code == hospital)
+    if before:
+        query = query.where(Study.id < before)
+    return [
+        {
+            "id": study.id,
+            "StudyInstanceUID": study.uid,
+            "hospital": code,
+            "exam_time": study.exam_time,
+            "StudyDescription": study.description,
+            "modalities": study.modalities,
+            "withdrawn_at": study.withdrawn_at,
+            "reason": study.withdrawn_reason,
+        }
+        for study, code in session.execute(query).tuples()
+    ]
 
 
 def withdraw_results(
@@ -71,6 +101,8 @@ def _turn(
                 code="already_withdrawn" if withdrawn else "not_withdrawn",
             )
         study.withdrawn = withdrawn
+        study.withdrawn_at = catalogue.clock() if withdrawn else None
+        study.withdrawn_reason = reason.strip() if withdrawn else None
         results = list(session.scalars(select(Result.id).where(Result.study_id == study.id)))
         turn = withdraw_results if withdrawn else restore_results
         told = turn(session, catalogue, results, "study_withdrawn" if withdrawn else "study_restored")

@@ -1,12 +1,13 @@
 """For curators and operators: what arrived, what is on no list, what contradicts."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from catalog import audit, results, sealed_numbers, studies, visibility
+from catalog import audit, conflicts, queues, results, sealed_numbers, visibility, withdrawals
 from catalog.completeness import stands
 from catalog.db import transaction
 from catalog.identity import display_name
@@ -20,6 +21,20 @@ from exchange.examples import answers
 
 router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Before = Annotated[
+    int, Query(ge=0, lt=1 << 63, description="只列编号更小的;0 为全部 / below this id; 0: all")
+]
+HospitalFilter = Annotated[str, Query(max_length=32, description="只列该机构 / of this hospital")]
+ConflictId = Annotated[int, Path(ge=1, lt=1 << 63, examples=[5])]
+_SETTLED: Final = {"id": 5, "state": "settled", "reference_only": False}
+
+
+class NoteIn(BaseModel):
+    """What a curator found when he looked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: str = Field("", max_length=conflicts.NOTE_LIMIT, examples=["设备重发,内容相同"])
 
 
 @router.get(
@@ -80,10 +95,16 @@ def list_studies(
     summary="未对应清单的检查 / studies on no list",
     responses=answers(examples.UNMAPPED),
 )
-def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
-    """Return what the rules could not place, with the reason; audited."""
+def list_unmapped(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    hospital: HospitalFilter = "",
+    before: Before = 0,
+    limit: Limit = 100,
+) -> Json:
+    """Return what the rules could not place, with the reason, newest first; audited."""
     with transaction(catalogue.engine) as session:
-        rows = results.unmapped(session, limit=limit)
+        rows = results.unmapped(session, hospital=hospital, before=before, limit=limit)
         audit.record(session, caller, "unmapped.list", count=len(rows))
         return Json({"studies": rows})
 
@@ -94,12 +115,73 @@ def list_unmapped(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) 
     summary="相互矛盾的影像 / contradicting instances",
     responses=answers(examples.CONFLICTS),
 )
-def list_conflicts(caller: CallerOf, catalogue: CatalogueOf, limit: Limit = 100) -> Json:
+def list_conflicts(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    state: Annotated[
+        Literal["", "open", "settled"], Query(description="只列此状态;空为全部 / of this state; none: all")
+    ] = "",
+    before: Before = 0,
+    limit: Limit = 100,
+) -> Json:
     """Return instances that share a UID with other bytes, or claim another's study; both are kept. Audited."""
     with transaction(catalogue.engine) as session:
-        rows = studies.conflicts(session, limit=limit)
+        rows = conflicts.conflicts(session, state=state, before=before, limit=limit)
         audit.record(session, caller, "conflicts.list", count=len(rows))
         return Json({"conflicts": rows})
+
+
+@router.post(
+    "/v1/admin/conflicts/{conflict_id}/settle",
+    tags=["curation"],
+    summary="确认以先到者为准 / the first instance counts",
+    responses=answers(_SETTLED),
+)
+def settle_conflict(conflict_id: ConflictId, body: NoteIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Say that somebody has looked; once all of a study's are settled it may be recognised again."""
+    return Json(conflicts.settle(catalogue, caller, conflict_id, body.note))
+
+
+@router.post(
+    "/v1/admin/conflicts/{conflict_id}/reopen",
+    tags=["curation"],
+    summary="撤销确认 / take it back",
+    responses=answers({**_SETTLED, "state": "open", "reference_only": True}),
+)
+def reopen_conflict(conflict_id: ConflictId, body: NoteIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Put a settled contradiction back among the open ones; the study is reference only again."""
+    return Json(conflicts.reopen(catalogue, caller, conflict_id, body.note))
+
+
+@router.get(
+    "/v1/admin/withdrawn",
+    tags=["curation"],
+    summary="已撤回的检查 / withdrawn studies",
+    responses=answers(examples.WITHDRAWN),
+)
+def list_withdrawn(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    hospital: HospitalFilter = "",
+    before: Before = 0,
+    limit: Limit = 100,
+) -> Json:
+    """Return what hospitals took back, with the reason they gave; audited."""
+    with transaction(catalogue.engine) as session:
+        rows = withdrawals.withdrawn(session, hospital=hospital, before=before, limit=limit)
+        audit.record(session, caller, "withdrawn.list", count=len(rows))
+        return Json({"studies": rows})
+
+
+@router.get(
+    "/v1/admin/queues",
+    tags=["curation"],
+    summary="各队列的待办数 / what waits, queue by queue",
+    responses=answers(examples.QUEUES),
+)
+def list_queues(caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return how much waits in each queue, counted up to `most`; `more` says that there is more. Audited."""
+    return Json(queues.counts(catalogue, caller))
 
 
 def _study(study: Study, hospital: str, item_codes: list[str], now: datetime) -> dict[str, object]:

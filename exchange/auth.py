@@ -199,7 +199,36 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ),
     ("GET", "/v1/admin/studies"): Rule(_CURATION, "curation.read", "studies.list"),
     ("GET", "/v1/admin/unmapped"): Rule(_CURATION, "curation.read", "unmapped.list"),
+    ("GET", "/v1/admin/queues"): Rule(_CURATION, "curation.read", "queues.list"),
+    ("GET", "/v1/admin/withdrawn"): Rule(_CURATION, "curation.read", "withdrawn.list"),
     ("GET", "/v1/admin/conflicts"): Rule(_CURATION, "curation.read", "conflicts.list"),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/settle"): Rule(
+        _CURATOR, "curation.write", "conflict.resolved", (404, 409)
+    ),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/reopen"): Rule(
+        _CURATOR, "curation.write", "conflict.reopen", (404, 409)
+    ),
+    ("GET", "/v1/admin/regions"): Rule(_CURATION, "hospitals.read", _NONE),
+    ("GET", "/v1/admin/hospitals"): Rule(_CURATION, "hospitals.read", _NONE),
+    ("GET", "/v1/admin/hospitals/{code}"): Rule(_CURATION, "hospitals.read", _NONE, (404,)),
+    ("POST", "/v1/admin/hospitals"): Rule(_CURATOR, "hospitals.write", "hospital.add", (404, 409)),
+    ("POST", "/v1/admin/hospitals/{code}"): Rule(_CURATOR, "hospitals.write", "hospital.change", (404,)),
+    **{
+        ("POST", f"/v1/admin/hospitals/{{code}}/{act}"): Rule(
+            _CURATOR, "hospitals.write", audited, (404, 409)
+        )
+        for act, audited in (
+            ("deactivate", "hospital.disable"),
+            ("activate", "hospital.enable"),
+            ("peers", "peer.add"),
+            ("peers/remove", "peer.remove"),
+            ("peers/restore", "peer.restore"),
+            ("peers/certificates", "peer.certificates"),
+        )
+    },
+    ("GET", "/v1/admin/prices"): Rule(_CURATION, "prices.read", _NONE),
+    ("GET", "/v1/admin/prices/gaps"): Rule(_CURATION, "prices.read", _NONE),
+    ("POST", "/v1/admin/prices/import"): Rule(_CURATOR, "prices.write", "prices.import"),
     ("GET", "/v1/admin/reports"): Rule(_CURATION, "curation.read", "reports.list"),
     ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Rule(_CURATION, "lists.curate", _NONE, (404,)),
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Rule(
@@ -229,9 +258,19 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/admin/hospitals/{code}/local-codes"): Rule(
         _CURATION, "lists.curate", "local_codes.import", (404, 409)
     ),
+    ("GET", "/v1/admin/remap"): Rule(_CURATION, "lists.curate", _NONE),
     ("POST", "/v1/admin/remap"): Rule(_CURATION, "lists.curate", "items.remap", (409,)),
     ("POST", "/v1/admin/score"): Rule(_CURATION, "lists.curate", _NONE),
     ("GET", "/v1/admin/reviews"): Rule(_CURATION, "curation.read", "reviews.list"),
+    ("GET", "/v1/admin/reviews/history"): Rule(_CURATION, "curation.read", "reviews.list"),
+    ("GET", "/v1/admin/reviews/{task_id}"): Rule(_CURATION, "curation.read", "reviews.list", (404,)),
+    ("POST", "/v1/admin/reviews/mapping"): Rule(_CURATION, "curation.write", "review.decide", (404, 409)),
+    ("POST", "/v1/admin/reviews/{task_id}/local-code"): Rule(
+        _CURATION, "curation.write", "review.decide", (404, 409)
+    ),
+    ("POST", "/v1/admin/reviews/{task_id}/reopen"): Rule(
+        _CURATION, "curation.write", "review.reopen", (404, 409)
+    ),
     ("POST", "/v1/admin/reviews/{task_id}/mapping"): Rule(
         _CURATION, "curation.write", "review.decide", (404, 409)
     ),

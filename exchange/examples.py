@@ -327,6 +327,7 @@ STUDIES: Final[dict[str, Any]] = {
 UNMAPPED: Final[dict[str, Any]] = {
     "studies": [
         {
+            "id": 4,
             "StudyInstanceUID": "2.25.1004",
             "hospital": "A",
             "exam_time": _EXAMINED,
@@ -355,7 +356,10 @@ UNMAPPED: Final[dict[str, Any]] = {
 CONFLICTS: Final[dict[str, Any]] = {
     "conflicts": [
         {
+            "id": 5,
             "StudyInstanceUID": "2.25.1001",
+            "StudyDescription": "胸部CT平扫",
+            "exam_time": _EXAMINED,
             "SOPInstanceUID": "2.25.1001.7",
             "kind": "other_bytes",
             "sha256": "b" * 64,
@@ -364,6 +368,46 @@ CONFLICTS: Final[dict[str, Any]] = {
             "pack": f"packs/cc/{'c' * 64}.tar",
             "state": "open",
             "seen_at": _NOW,
+            "decided_by": None,
+            "decided_at": None,
+            "note": None,
         }
     ]
+}
+WITHDRAWN: Final[dict[str, Any]] = {
+    "studies": [
+        {
+            "id": 7,
+            "StudyInstanceUID": "2.25.1007",
+            "hospital": "A",
+            "exam_time": _EXAMINED,
+            "StudyDescription": "胸部CT平扫",
+            "modalities": ["CT"],
+            "withdrawn_at": _NOW,
+            "reason": "患者信息录入错误",
+        }
+    ]
+}
+QUEUES: Final[dict[str, Any]] = {
+    "most": 1000,
+    "expiring_days": 60,
+    "queues": {
+        **{
+            name: {"count": 1, "more": False}
+            for name in ("mapping", "local_codes", "identity_numbers", "identity_studies", "identity_reports")
+        },
+        "unmapped": {"count": 1000, "more": True},
+        **{
+            name: {"count": 0, "more": False}
+            for name in (
+                "reports",
+                "conflicts",
+                "quality",
+                "withdrawn",
+                "qc_expiring",
+                "price_gaps",
+                "certificates",
+            )
+        },
+    },
 }

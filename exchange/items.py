@@ -199,13 +199,49 @@ def local_codes(caller: CallerOf, catalogue: CatalogueOf, code: HospitalCode) ->
     ),
     responses=answers({"codes": 2}),
 )
-def import_local_codes(body: FileBody, caller: CallerOf, catalogue: CatalogueOf, code: HospitalCode) -> Json:
-    """Take a table whole, or refuse it with every fault by line; NONE as item: on no list."""
+def import_local_codes(
+    body: FileBody, caller: CallerOf, catalogue: CatalogueOf, code: HospitalCode, dry_run: bool = False
+) -> Json:
+    """Take a table whole, or refuse it with every fault by line; NONE as item: on no list.
+
+    `dry_run` keeps nothing and tells the effect: codes that are `new` or `changed`, and how many of the newest
+    `studies` mapping again `would_change`.
+    """
     with transaction(catalogue.engine) as session:
         hospital = registry.hospital_by_code(session, code)
         listed = results.list_for(session, catalogue, hospital.id)
         rows = read_local_codes("body", read_sheet("body", body), listed)
+        if dry_run:
+            effect = hospital_codes.try_codes(session, catalogue, hospital, rows)
+            return Json({"codes": len(rows), "dry_run": True, "effect": effect.report()})
         return Json({"codes": hospital_codes.import_codes(session, catalogue, caller, hospital, rows)})
+
+
+@router.get(
+    "/v1/admin/remap",
+    tags=["curation"],
+    summary="重新对应的进度与预计影响 / how far mapping again is, and what it would change",
+    responses=answers(
+        {
+            "last": {
+                "job": 3,
+                "state": "done",
+                "studies": 51200,
+                "total": 51200,
+                "changed": 12,
+                "resumed": False,
+                "started_at": "2026-06-30T04:00:00+00:00",
+                "finished_at": "2026-06-30T04:09:00+00:00",
+            },
+            "looked_at": 200,
+            "would_change": 3,
+        }
+    ),
+)
+def remap_state(caller: CallerOf, catalogue: CatalogueOf) -> Json:
+    """Return the last job, and of the newest studies how many would be mapped otherwise now; nothing changes."""
+    with transaction(catalogue.engine) as session:
+        return Json(remapping.state(session, catalogue))
 
 
 @router.post(

@@ -204,3 +204,11 @@ HEADER = StudyHeader(
     Manufacturer="",
     SpecificCharacterSet="GB18030",
 )
+
+
+def contradict(city: City, uid: str) -> None:
+    """Register an instance that has the UID of one of the study's and other bytes."""
+    city.count += 1
+    record = pack_of("A", replace(HEADER, StudyInstanceUID=uid), city.count, city.now)
+    told = studies.Contradiction(record.instances[0].SOPInstanceUID, "b" * 64, "a" * 64, "other_bytes")
+    studies.register_conflicts(city.catalogue, record, [told])

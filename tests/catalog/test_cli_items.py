@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from catalog.cli_items import items
 from catalog.cli_money import prices
-from catalog.errors import HurenError, NotFound
+from catalog.datafile import InvalidList
+from catalog.errors import HurenError
 from catalog.items import ITEM_LISTS
 from catalog.pricing import PRICES
 from tests.catalog.test_item_lists import changed
@@ -60,7 +61,7 @@ def test_a_list_is_tried_imported_and_listed(run: Run, tmp_path: Path) -> None:
 def test_the_extension_is_imported_from_the_release_by_name(run: Run) -> None:
     extension = ITEM_LISTS / "extension" / "proposal-2.csv"
     added_prices = PRICES.parent / "extension" / "proposal-2.csv"
-    with pytest.raises(NotFound):
+    with pytest.raises(InvalidList, match="第2行 item"):
         run("import", str(added_prices), commands=prices)
     assert len(json.loads(run("import", str(extension), "--json").output)["diff"]["added"]) == 11
     told = json.loads(run("diff", "proposal-2", "proposal-1", "--json").output)

@@ -95,6 +95,7 @@ _DECIDING: Final = Place(
     headers={"idempotency-key": "m"},
 )
 _EVALUATION: Final = {"item": CT07, "scope": "CY", "from": "2026-01-01", "to": "2026-12-31"}
+_HOSPITAL: Final = {"name": "某医院", "tier": 2, "region": "500107"}
 _KEYS: Final = Signer("EdDSA").jwks
 _CSV: Final = {"content-type": "text/csv"}
 _OF_THE_REVIEWER: Final = {"auditor": {OWN: 404}, "reviewer": {OWN: 404}}
@@ -260,7 +261,41 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/investigations/{investigation_id}/entries/{entry_id}"): Place("investigated"),
     ("GET", "/v1/admin/studies"): Place(),
     ("GET", "/v1/admin/unmapped"): Place(),
+    ("GET", "/v1/admin/queues"): Place(),
+    ("GET", "/v1/admin/withdrawn"): Place(),
     ("GET", "/v1/admin/conflicts"): Place(),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/settle"): Place("conflict", body=_nothing),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/reopen"): Place("settled conflict", body=_nothing),
+    ("GET", "/v1/admin/regions"): Place(),
+    ("GET", "/v1/admin/hospitals"): Place(),
+    ("POST", "/v1/admin/hospitals"): Place(NONE, {NONE: 201}, lambda _: {**_HOSPITAL, "code": "M"}),
+    ("GET", "/v1/admin/hospitals/{code}"): Place("hospital"),
+    ("POST", "/v1/admin/hospitals/{code}"): Place("hospital", body=lambda _: _HOSPITAL),
+    ("POST", "/v1/admin/hospitals/{code}/deactivate"): Place("hospital to close"),
+    ("POST", "/v1/admin/hospitals/{code}/activate"): Place("closed hospital"),
+    ("POST", "/v1/admin/hospitals/{code}/peers"): Place("hospital", body=lambda _: {"ae_title": "A_CT"}),
+    **{
+        ("POST", f"/v1/admin/hospitals/{{code}}/peers/{act}"): Place(
+            "hospital", body=lambda _: {"ae_title": "A_PACS"}
+        )
+        for act in ("remove", "restore", "certificates")
+    },
+    ("GET", "/v1/admin/prices"): Place(),
+    ("GET", "/v1/admin/prices/gaps"): Place(),
+    ("POST", "/v1/admin/prices/import"): Place(
+        body=_lines(
+            "scope_kind,scope,item,price,from,to,source\nhospital,A,CT07,220.00,2019-01-01,2019-12-31,m\n"
+        ),
+        headers=_CSV,
+    ),
+    ("GET", "/v1/admin/remap"): Place(),
+    ("GET", "/v1/admin/reviews/history"): Place(),
+    ("GET", "/v1/admin/reviews/{task_id}"): Place("mapping task"),
+    ("POST", "/v1/admin/reviews/mapping"): Place(
+        "mapping task", {MALFORMED: 422}, lambda names: {"tasks": [names["task_id"]], "items": []}
+    ),
+    ("POST", "/v1/admin/reviews/{task_id}/local-code"): Place("code task", body=_nothing),
+    ("POST", "/v1/admin/reviews/{task_id}/reopen"): Place("answered task"),
     ("GET", "/v1/admin/reports"): Place(),
     ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Place("hospital"),
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Place("hospital"),

@@ -11,12 +11,17 @@ from sqlalchemy import select
 from catalog import (
     break_glass,
     clients,
+    conflicts,
     documents,
+    hospital_codes,
+    hospitals,
     identity_events,
     image_grants,
     investigations,
+    mapping_reviews,
     notices,
     quality,
+    registry,
     reviews,
     sharing,
     webhooks,
@@ -26,12 +31,13 @@ from catalog.clients import Registration
 from catalog.context import Caller
 from catalog.db import transaction
 from catalog.identity import Demographics
+from catalog.local_codes import LocalMeaning
 from catalog.objects import ObjectStore
 from catalog.outbound import Outbound
 from catalog.tables import Alias, AuditEvent, LedgerEntry, Person, QcEvaluation, Result, Study
 from catalog.tables_reports import ReportAttachment, ReportVersion
 from exchange.web.pages import address_of
-from tests.city import City, id_number
+from tests.city import City, contradict, id_number
 from tests.exchange.signers import Signer
 from tests.images import keep_objects, named
 from tests.reports import IMAGING, LABORATORY, document, of_person, take
@@ -364,7 +370,42 @@ def _tasks(city: City) -> dict[str, dict[Kind, Names]]:
     with transaction(city.catalogue.engine) as session:
         waiting = reviews.tasks(session, kind="mapping")[-1]["id"]
         assert session.scalars(select(Study.id).where(Study.uid == uid)).one()
-    return {**found, "mapping task": _numbered("task_id", **{OWN: waiting})}
+    found |= {"mapping task": _numbered("task_id", **{OWN: waiting}), **_answered(city)}
+    return {**found, **_contradictions(city)}
+
+
+def _answered(city: City) -> dict[str, dict[Kind, Names]]:
+    """A hospital's unknown code, and a mapping question that is answered."""
+    with transaction(city.catalogue.engine) as session:
+        hospital = registry.hospital_by_code(session, "A")
+        known = LocalMeaning("K-1", "", "CT07")
+        hospital_codes.import_codes(session, city.catalogue, _OPERATOR, hospital, [known])
+    city.study("A", 64, StudyDescription="特检", procedure_codes=("99HIS|K-1", "99HIS|K-2"))
+    city.study("A", 66, StudyDescription="腹特", BodyPartExamined="ABDOMEN")
+    with transaction(city.catalogue.engine) as session:
+        code = reviews.tasks(session, kind="local_code")[-1]["id"]
+        mapped = reviews.tasks(session, kind="mapping")[-1]["id"]
+    mapping_reviews.answer(city.catalogue, _OPERATOR, mapped, [])
+    return {
+        "code task": _numbered("task_id", **{OWN: code}),
+        "answered task": _numbered("task_id", **{OWN: mapped}),
+    }
+
+
+def _contradictions(city: City) -> dict[str, dict[Kind, Names]]:
+    """Two instances that contradict one kept already, the second settled."""
+    found = {}
+    for name in ("conflict", "settled conflict"):
+        contradict(city, city.study("A", 68))
+        with transaction(city.catalogue.engine) as session:
+            newest = conflicts.conflicts(session)[0]["id"]
+        found[name] = _numbered("conflict_id", **{OWN: newest})
+    conflicts.settle(city.catalogue, _OPERATOR, newest, "")
+    return found
+
+
+def _coded(code: str) -> dict[Kind, Names]:
+    return {OWN: {"code": code}, UNKNOWN: {"code": "Z"}, MALFORMED: {"code": "x" * 33}}
 
 
 def _registered(city: City, outbound: Outbound) -> dict[str, dict[Kind, Names]]:
@@ -372,6 +413,9 @@ def _registered(city: City, outbound: Outbound) -> dict[str, dict[Kind, Names]]:
     given = Registration("his-b", "hospital_system", "B", ("checks.read",), Signer("EdDSA").jwks["keys"])
     clients.add(city.catalogue, _OPERATOR, given)
     hook = webhooks.add(city.catalogue, outbound, _OPERATOR, "B", "https://hooks.b.example/huren")
+    for code in ("C", "D"):
+        city.hospital(code)
+    hospitals.set_active(city.catalogue, _OPERATOR, "D", active=False)
     with transaction(city.catalogue.engine) as session:
         evaluation = session.scalars(select(QcEvaluation.id).limit(1)).one()
     return {
@@ -382,6 +426,8 @@ def _registered(city: City, outbound: Outbound) -> dict[str, dict[Kind, Names]]:
         },
         "webhook": _numbered("webhook_id", **{OWN: hook["webhook_id"]}),
         "evaluation": _numbered("evaluation_id", **{OWN: evaluation}),
+        "hospital to close": _coded("C"),
+        "closed hospital": _coded("D"),
         "hospital": {OWN: {"code": "A"}, UNKNOWN: {"code": "Z"}, MALFORMED: {"code": "x" * 33}},
         "version": {
             OWN: {"version": "proposal-1"},

@@ -299,7 +299,7 @@ def test_an_error_tells_nothing_of_rows_that_are_not_seen(
         "update registry_stamp set stamp = gen_random_uuid()",
         "update alembic_version set version_num = ''",
         "insert into audit_seal (number) values (7)",
-        "select * from peer",
+        "select * from hl7_peer",
     ],
 )
 def test_the_service_has_no_right_to_change_what_binds_it_or_what_was_written(

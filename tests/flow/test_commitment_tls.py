@@ -1,12 +1,14 @@
 """Commitment reports over TLS where the peer listens so, what is counted of them, and what a plain one would not do."""
 
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from catalog import registry
+from catalog.certificates import Certificate
 from catalog.db import transaction
 from dicom_node.commitment_report import CommitmentSettings
 from dicom_node.settings import NodeSettings
@@ -17,6 +19,7 @@ from tests.flow.running import until
 
 pytestmark = pytest.mark.flow
 
+ENDS = datetime(2040, 1, 1, tzinfo=UTC)
 ONCE = CommitmentSettings(tries=1, head_start_seconds=0, answer_seconds=3)
 
 
@@ -46,7 +49,9 @@ def listener(authority: Authority, credentials: Credentials) -> ssl.SSLContext:
 def bind(site: Site, *certificates: Credentials) -> None:
     with transaction(site.engine) as session:
         hospital = registry.hospital_by_code(session, "H-A")
-        registry.set_certificates(session, hospital, "H-A_PACS", [c.fingerprint for c in certificates])
+        registry.set_certificates(
+            session, hospital, "H-A_PACS", [Certificate(c.fingerprint, ENDS) for c in certificates]
+        )
 
 
 def told_once(

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from sqlalchemy import select
 
-from catalog import studies
+from catalog import conflicts
 from catalog.db import transaction
 from catalog.errors import Conflict as ConflictError
 from catalog.tables import Study
@@ -121,7 +121,7 @@ def test_the_same_uid_with_other_bytes_is_kept_apart_and_listed(harbour: Harbour
         ("2.25.100.1.1", "conflict"): other.data,
     }
     with transaction(harbour.catalogue.engine) as session:
-        (listed,) = studies.conflicts(session)
+        (listed,) = conflicts.conflicts(session)
         assert session.scalars(select(Study)).one().uid_conflict
     assert (listed["kind"], listed["sha256"], listed["first_sha256"]) == (
         "other_bytes",
@@ -138,7 +138,7 @@ def test_an_instance_for_another_hospitals_or_patients_study_is_kept_apart(harbo
     harbour.ship()
     assert harbour.rows() == (1, 3, 2)
     with transaction(harbour.catalogue.engine) as session:
-        assert {row["kind"] for row in studies.conflicts(session)} == {"other_owner"}
+        assert {row["kind"] for row in conflicts.conflicts(session)} == {"other_owner"}
     assert [sidecar.role for sidecar in harbour.sidecars()] == ["archive", "conflict", "conflict"]
 
 
