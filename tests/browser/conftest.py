@@ -153,12 +153,14 @@ def open_house(
     app = create_app(served, key, settings, Health({}, {}), store=store)
     server, thread = _serve(app, settings.connection_limits())
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield House(made[0], Images(made[0], store, folder), key, f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
-    served.engine.dispose()
-    catalogue.engine.dispose()
+    try:
+        yield House(made[0], Images(made[0], store, folder), key, f"http://127.0.0.1:{port}")
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+        served.engine.dispose()
+        catalogue.engine.dispose()
 
 
 @pytest.fixture(scope="module")
