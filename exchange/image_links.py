@@ -37,7 +37,7 @@ class LinkPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] == "http":
-            scope = _behind(scope)
+            scope.update(_behind(scope))  # for what stands around us as well: it may log the address
         await self._app(scope, receive, send)
 
 

@@ -13,6 +13,7 @@ from exchange.web.visitor import Refusal, VisitorOf
 router = APIRouter(include_in_schema=False)
 
 _BESIDE: Final = 2  # so many find room beside each other
+_NOTHING: Final = {"id_number": "", "reason": ""}
 
 
 @router.post("/doctor/checks/{check_id}/images")
@@ -35,7 +36,7 @@ async def images(visitor: VisitorOf, check_id: UUID) -> Response:
 @router.get("/doctor/emergency")
 async def emergency_form(visitor: VisitorOf) -> Response:
     """Show what an emergency access is, and ask for whom and why."""
-    return visitor.page("doctor/emergency.html", opened=None, found=None, refusal=None, given={})
+    return visitor.page("doctor/emergency.html", opened=None, found=None, refusal=None, given=_NOTHING)
 
 
 @router.post("/doctor/emergency")
@@ -54,7 +55,7 @@ async def emergency(visitor: VisitorOf) -> Response:
         return visitor.page(
             "doctor/emergency.html", refusal.status, opened=None, found=None, refusal=refusal, given=given
         )
-    return visitor.page("doctor/emergency.html", opened=opened, found=found, refusal=None, given={})
+    return visitor.page("doctor/emergency.html", opened=opened, found=found, refusal=None, given=_NOTHING)
 
 
 @router.post("/doctor/emergency/end")

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog import launches
+from catalog.errors import Expired
 from catalog.scope import GATE, acting_as
 from exchange import cookies
 from exchange.web.pages import LANGUAGE_COOKIE, language_of, page
@@ -33,7 +34,8 @@ class LaunchPaths:
         """Pass the request on."""
         if scope["type"] == "http" and scope["path"].startswith(f"{_ROOT}/"):
             secret = scope["path"].removeprefix(f"{_ROOT}/")
-            scope = {**scope, "path": _ROOT, "raw_path": _ROOT.encode(), _KEY: secret}
+            scope.update(path=_ROOT, raw_path=_ROOT.encode())  # for what stands around us as well
+            scope[_KEY] = secret
         await self._app(scope, receive, send)
 
 
@@ -42,7 +44,11 @@ async def launch(request: Request) -> Response:
     """Begin the session in place of any that the browser had, and go on to what was handed over."""
     catalogue = acting_as(request.app.state.catalogue, GATE)
     secret, older = request.scope.get(_KEY, ""), cookies.given(request)
-    opened = await run_in_threadpool(launches.open_launch, catalogue, secret, older=older)
+    try:
+        opened = await run_in_threadpool(launches.open_launch, catalogue, secret, older=older)
+    except Expired as ended:
+        said = {"said": ended.zh, "said_too": ended.en, "code": ended.code, "reference": "", "home": "/"}
+        return page("trouble.html", language_of(request), 410, **said)
     language = "en" if opened.lang == "en" else "zh" if opened.lang else language_of(request)
     answer = page("doctor/launch.html", language)
     cookies.put(request, answer, opened.cookie)
