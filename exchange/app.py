@@ -87,6 +87,12 @@ from exchange.web import (
     entrance,
     launch,
     look,
+    regulator,
+    regulator_entries,
+    regulator_investigations,
+    regulator_questions,
+    regulator_recount,
+    regulator_repeats,
     rooms,
     static_files,
     visitor,
@@ -144,6 +150,12 @@ _PARTS: Final = (
     doctor,
     doctor_answers,
     doctor_images,
+    regulator,
+    regulator_entries,
+    regulator_repeats,
+    regulator_questions,
+    regulator_investigations,
+    regulator_recount,
 )
 
 

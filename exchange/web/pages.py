@@ -107,7 +107,18 @@ def _templates(language: Language) -> Environment:
         newstyle=True,
     )
     readings = Readings(language)
-    for name in ("when", "day", "month", "yuan", "number", "percent", "size", "told"):
+    for name in (
+        "when",
+        "day",
+        "month",
+        "month_or_text",
+        "yuan",
+        "briefly",
+        "number",
+        "percent",
+        "size",
+        "told",
+    ):
         made.filters[name] = getattr(readings, name)
     made.filters["json"] = told_to_scripts
     made.filters["said"] = lambda text: say(text, language)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 from babel.dates import format_date, format_datetime
@@ -14,6 +15,11 @@ _LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_CN", "en": "en_GB"}
 _DAYS: Final[Mapping[Language, str]] = {"zh": "yyyy-MM-dd", "en": "d MMM yyyy"}
 _MONTHS: Final[Mapping[Language, str]] = {"zh": "yyyy年M月", "en": "MMM yyyy"}
 _NOTHING: Final = "–"
+# What so many fen are called.
+_LARGE: Final[Mapping[Language, tuple[tuple[int, str], ...]]] = {
+    "zh": ((10**10, "%s 亿元"), (10**6, "%s 万元")),
+    "en": ((10**11, "¥%s billion"), (10**8, "¥%s million"), (10**6, "¥%s thousand")),
+}
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -49,6 +55,22 @@ class Readings:
         whole, rest = divmod(abs(fen), 100)
         sign = "-" if fen < 0 else ""
         return f"{sign}¥{whole:,}.{rest:02d}"
+
+    def briefly(self, fen: int | None) -> str:
+        """Return a large amount as people say it, rounded: 万元 and 亿元, thousands and millions; nothing of a small one."""
+        amount = abs(fen or 0)
+        for least, word in _LARGE[self._language]:
+            if amount >= least:
+                rounded = (Decimal(fen or 0) / least).quantize(Decimal("0.01"), ROUND_HALF_UP)
+                return word % f"{rounded:,}"
+        return ""
+
+    def month_or_text(self, value: str) -> str:
+        """Return a month as it is read, or what was written where that is none."""
+        try:
+            return self.month(value[:7])
+        except ValueError:
+            return value
 
     def number(self, value: float | None) -> str:
         """Return a count with its groups of digits."""

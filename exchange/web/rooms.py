@@ -36,7 +36,17 @@ MENUS: Final[Mapping[str, tuple[Place, ...]]] = {
         Place("/doctor/notices", msgid("变更通知")),
     ),
     "curator": (Place("/curator", msgid("待办")),),
-    "regulator": (Place("/regulator", msgid("总览")),),
+    "regulator": (
+        Place("/regulator", msgid("总览")),
+        Place("/regulator/entries", msgid("账目")),
+        Place("/regulator/repeats", msgid("重复检查")),
+        Place("/regulator/reasons", msgid("拒绝理由")),
+        Place("/regulator/supply", msgid("供给")),
+        Place("/regulator/questions", msgid("疑问")),
+        Place("/regulator/forms", msgid("监管报表")),
+        Place("/regulator/investigations", msgid("立案")),
+        Place("/regulator/recount", msgid("重新核算")),
+    ),
     "operator": (Place("/operator", msgid("运行")),),
 }
 

@@ -1,0 +1,61 @@
+"""Questions about figures that are not plausible, and the regulators' forms filled in."""
+
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from exchange.web.narrowing import Narrowing, page_of
+from exchange.web.regulator import names_of, number_of, refused
+from exchange.web.visitor import Refusal, VisitorOf
+
+router = APIRouter(include_in_schema=False)
+_ROWS: Final = 20
+
+
+@router.get("/regulator/questions")
+async def questions(visitor: VisitorOf) -> Response:
+    """Show what should be asked about: what was seen, what was expected and why; never a verdict."""
+    asked = Narrowing.of(visitor.request)
+    offset = number_of(visitor, "offset")
+    names = await names_of(visitor)
+    query = {**asked.only("from", "to", "hospital"), "offset": offset, "limit": _ROWS}
+    try:
+        told = await visitor.ask("GET", "/v1/savings/questions", query)
+    except Refusal as refusal:
+        return refused(visitor, names, asked, refusal, path="/regulator/questions")
+    return visitor.page(
+        "regulator/questions.html",
+        asked=asked.within(told),
+        names=names,
+        told=told,
+        offset=offset,
+        rows_of_a_page=_ROWS,
+        entries_of=lambda question: page_of("/regulator/entries", question["entries"]),
+    )
+
+
+@router.get("/regulator/forms")
+async def forms(visitor: VisitorOf) -> Response:
+    """Show which forms there are."""
+    told = await visitor.ask("GET", "/v1/savings/forms")
+    return visitor.page("regulator/forms.html", forms=told["forms"])
+
+
+@router.get("/regulator/forms/{form_name}")
+async def form(visitor: VisitorOf, form_name: str) -> Response:
+    """Show one form filled in for some months; what is not known is told as that."""
+    asked = Narrowing.of(visitor.request)
+    try:
+        told = await visitor.ask("GET", f"/v1/savings/forms/{form_name}", asked.only("from", "to"))
+    except Refusal as refusal:
+        names = await names_of(visitor)
+        return refused(visitor, names, asked, refusal, path=f"/regulator/forms/{form_name}")
+    groups: list[tuple[str, str, int]] = []
+    for column in told["columns"]:
+        above = (column["group_zh"], column["group_en"])
+        if groups and groups[-1][:2] == above:
+            groups[-1] = (*above, groups[-1][2] + 1)
+        else:
+            groups.append((*above, 1))
+    return visitor.page("regulator/form.html", asked=asked.within(told), told=told, groups=groups)
