@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from catalog.context import Catalogue
 from catalog.harvest import Harvest
 from catalog.objects import ObjectStore
+from catalog.public_list import PublicList
 from catalog.revocations import Revocations
 from catalog.scope import GATE, acting_as, scoped
 from catalog.swift import Swift
@@ -40,6 +41,7 @@ from exchange import (
     people,
     prices,
     problems,
+    public_list,
     qc,
     quality,
     questions,
@@ -87,6 +89,7 @@ from exchange.web import (
     entrance,
     launch,
     look,
+    public,
     regulator,
     regulator_entries,
     regulator_investigations,
@@ -143,9 +146,11 @@ _PARTS: Final = (
     launches,
     health,
     interface,
+    public_list,
     look,
     static_files,
     entrance,
+    public,
     launch,
     doctor,
     doctor_answers,
@@ -222,6 +227,7 @@ def create_app(
     app.state.health = health_probes
     app.state.counters = counters
     app.state.pace = Pace(settings)
+    app.state.public_list = PublicList(acting_as(catalogue, GATE))
     app.state.harvest = Harvest(settings)
     app.state.swift = swift
     app.state.darkroom = darkroom

@@ -312,6 +312,8 @@ PUBLIC: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/session"): Rule(frozenset(), "", "session.sign_in", (403, 429, 503)),
     ("POST", "/v1/session/first"): Rule(frozenset(), "", "session.first", (403, 429, 503)),
     ("POST", "/oauth2/token"): Rule(frozenset(), "", "token.issue", (400, 401, 503)),
+    ("GET", "/v1/public/items"): Rule(frozenset(), "", _NONE, (503,)),
+    ("GET", "/v1/public/institutions"): Rule(frozenset(), "", _NONE, (503,)),
     ("GET", "/static/{digest}/{name}"): Rule(frozenset(), "", _NONE, (404,)),
     ("GET", "/.well-known/jwks.json"): Rule(frozenset(), "", _NONE),
     ("GET", "/.well-known/oauth-authorization-server"): Rule(frozenset(), "", _NONE),

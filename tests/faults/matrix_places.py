@@ -361,6 +361,8 @@ PLACES: Final[dict[Route, Place]] = {
     ("POST", "/v1/admin/clients/{client_id}/enable"): Place("client"),
     # whoever calls, with or without a token
     ("GET", "/healthz"): Place(),
+    ("GET", "/v1/public/items"): Place(),
+    ("GET", "/v1/public/institutions"): Place(),
     ("GET", "/readyz"): Place(),
     ("GET", "/metrics"): Place(),
     ("GET", "/cds-services"): Place(),
