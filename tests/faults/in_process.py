@@ -27,7 +27,7 @@ class Answer:
 
 
 _NUMBERS = re.compile(
-    r'"[a-z_]*_(id|at)":("[^"]*"|\d+)|(?<=<footer>)[^<]+|Report/\d+/_history/\d+|\d{4}-\d\d-\d\dT[\d:.+]+'
+    r'"[a-z_]*_(id|at)":("[^"]*"|\d+)|(?<=<footer>)[^<]+|(?<=/launch/)[\w-]+|Report/\d+/_history/\d+|\d{4}-\d\d-\d\dT[\d:.+]+'
 )
 
 
