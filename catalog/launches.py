@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, update
 
 from catalog import audit, sessions
 from catalog.context import EVERY_SCOPE, Caller, Catalogue
@@ -152,18 +152,23 @@ def carried(catalogue: Catalogue, caller: Caller, cookie: str) -> dict[str, Any]
     with transaction(catalogue.engine) as session:
         row = session.get(LaunchedSession, digest_of(cookie))
         if row is None or row.sealed is None:
-            raise NotFound("没有待询问的医嘱", "Nothing waits to be asked about", code="nothing_carried")
+            raise _nothing_carried()
         audit.record(session, caller, "launch.read", hospital_id=row.hospital_id)
         found: dict[str, Any] = orjson.loads(catalogue.vault.open(_SEALED_AS, row.sealed))
         return found
 
 
 def forget(catalogue: Catalogue, caller: Caller, cookie: str) -> None:
-    """Keep no longer what a launch carried; audited."""
-    digest = digest_of(cookie)
+    """Keep no longer what a launch carried; audited. Raises NotFound where nothing is kept."""
     with transaction(catalogue.engine) as session:
-        hospital_id = session.scalar(
-            select(LaunchedSession.hospital_id).where(LaunchedSession.digest == digest)
+        query = update(LaunchedSession).where(
+            LaunchedSession.digest == digest_of(cookie), LaunchedSession.sealed.is_not(None)
         )
-        session.execute(update(LaunchedSession).where(LaunchedSession.digest == digest).values(sealed=None))
-        audit.record(session, caller, "launch.end", hospital_id=hospital_id)
+        kept = session.scalars(query.values(sealed=None).returning(LaunchedSession.hospital_id)).all()
+        if not kept:
+            raise _nothing_carried()
+        audit.record(session, caller, "launch.end", hospital_id=kept[0])
+
+
+def _nothing_carried() -> NotFound:
+    return NotFound("没有待询问的医嘱", "Nothing waits to be asked about", code="nothing_carried")

@@ -159,7 +159,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
     ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
     ("GET", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.read", (404, 502)),
-    ("DELETE", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.end"),
+    ("DELETE", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.end", (404,)),
     ("POST", "/v1/launches"): Rule(_SYSTEM, "launches.write", "launch.add", (404,)),
     ("POST", "/v1/session/password"): Rule(_EVERY_ROLE, "session.own", "account.password", (429,)),
     ("POST", "/v1/session/totp"): Rule(_EVERY_ROLE, "session.own", "account.totp_begin", (409,)),

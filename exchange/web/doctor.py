@@ -87,7 +87,7 @@ async def _asked(visitor: Visitor, entered: Entered) -> Response:
 
 async def _answered(visitor: Visitor, body: dict[str, Any]) -> Response:
     answer = await visitor.ask("POST", "/v1/checks", body=body)
-    await visitor.call("DELETE", "/v1/session/launch")
+    await visitor.call("DELETE", "/v1/session/launch")  # if anything was handed over: it has been asked about
     return visitor.go(f"/doctor/checks/{answer['check_id']}")
 
 

@@ -13,6 +13,7 @@ from exchange.web.visitor import Refusal, Visitor, VisitorOf
 router = APIRouter(include_in_schema=False)
 
 Position = Annotated[int, Path(ge=1, le=1000)]
+ReportId = Annotated[int, Path(ge=1, le=1 << 62)]
 _ACTIONS: Final = ("recognise", "override", "undo", "cite")
 
 
@@ -51,12 +52,17 @@ async def record(visitor: VisitorOf, check_id: UUID, position: Position) -> Resp
 
 
 @router.get("/doctor/checks/{check_id}/reports/{report_id}")
-async def report(
-    visitor: VisitorOf, check_id: UUID, report_id: Annotated[int, Path(ge=1, le=1 << 62)]
-) -> Response:
-    """Show a whole report with all its versions."""
+async def report(visitor: VisitorOf, check_id: UUID, report_id: ReportId) -> Response:
+    """Show a whole report with all its versions, and the way back to the decision."""
     found = await visitor.ask("GET", f"/v1/reports/{report_id}")
     return visitor.page("doctor/report.html", report=found, check_id=check_id)
+
+
+@router.get("/doctor/reports/{report_id}")
+async def report_alone(visitor: VisitorOf, report_id: ReportId) -> Response:
+    """Show a whole report that no check has led to."""
+    found = await visitor.ask("GET", f"/v1/reports/{report_id}")
+    return visitor.page("doctor/report.html", report=found, check_id=None)
 
 
 async def _answer(

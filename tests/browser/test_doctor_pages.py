@@ -360,3 +360,26 @@ def test_an_emergency_access_is_opened_with_a_reason_shows_results_and_is_ended(
     seen.page.locator("main form button").click()
     seen.page.locator("form[action$='/end'] button").click()
     expect(seen.page.get_by_role("status")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_answer_can_be_read_by_day_and_by_night(browser: Browser, house: House, scheme: str) -> None:
+    seen = signed_in(browser, house, "doctor", "B", color_scheme=scheme)
+    check_id = ask(seen)
+    seen.page.locator("details.override summary").click()
+    seen.assert_good(f"doctor-{scheme}")
+    ask(seen, 4)
+    seen.assert_good(f"doctor-reference-{scheme}")
+    seen.open(f"/doctor/checks/{check_id}")
+
+
+def test_two_orders_are_answered_beside_each_other(browser: Browser, house: House) -> None:
+    seen = signed_in(browser, house, "doctor", "B", width=1920)
+    fill(seen)
+    seen.page.get_by_role("button", name="再加一项").click()
+    expect(seen.page.locator("[name=item]").nth(1)).to_be_focused()
+    seen.page.locator("[name=item]").nth(1).fill("CT01")
+    seen.page.get_by_role("button", name="询问", exact=True).click()
+    expect(seen.page.locator(".order-answer")).to_have_count(2)
+    assert_as_told(seen, told(seen, seen.page.url.rpartition("/")[2]))
+    seen.assert_good("doctor-two-orders")

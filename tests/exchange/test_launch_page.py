@@ -97,3 +97,13 @@ def test_what_was_handed_over_is_asked_about_and_then_forgotten(his: Service) ->
     assert BODY["orders"][0]["order_id"] in answer.text
     assert id_number(2) not in answer.text
     assert his.client.get("/doctor/launched").headers["location"] == "/doctor"
+
+
+def test_a_launched_doctor_is_offered_no_password_of_ours(his: Service) -> None:
+    get(his, secret_of(launch(his)))
+    own_page = his.client.get("/account").text
+    assert "李医生" in own_page
+    assert "修改口令" not in own_page
+    assert "动态码" not in own_page
+    refused = his.client.get("/doctor/emergency")
+    assert refused.status_code == 200

@@ -157,6 +157,7 @@ def test_what_was_handed_over_is_read_until_it_was_asked_about(his: Service) -> 
     }
     assert as_doctor(his, "DELETE", "/v1/session/launch").status_code == 200
     assert his.call("GET", "/v1/session/launch", role="").json()["code"] == "nothing_carried"
+    assert as_doctor(his, "DELETE", "/v1/session/launch").json()["code"] == "nothing_carried"
     with transaction(his.city.catalogue.engine) as session:
         assert session.scalar(text("select count(*) from launched_session where sealed is not null")) == 0
 
