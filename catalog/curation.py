@@ -3,10 +3,10 @@
 Numbers are masked; who looked at whom is audited.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from catalog import audit, groups, sealed_numbers, sharing, visibility
 from catalog.context import Caller, Catalogue
@@ -17,6 +17,8 @@ from catalog.linking import DOUBTFUL
 from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
 from catalog.tables_people import IdentityEvent
 from catalog.tables_reports import Report, ReportHold
+
+_WISHES: Final = ("opt_out", "opt_in")
 
 
 def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str, Any]:
@@ -31,6 +33,29 @@ def queue(catalogue: Catalogue, caller: Caller, *, limit: int = 100) -> dict[str
         shown = {row["person"]["person_id"] for row in [*numbers, *studies, *reports]}
         audit.record(session, caller, "people.queue", people=sorted(shown))
         return {"numbers": numbers, "studies": studies, "reports": reports}
+
+
+def history(
+    catalogue: Catalogue, caller: Caller, *, before: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Return what humans decided about people, the newest first, and whether it was taken back; audited.
+
+    Nothing about somebody who opted out of sharing.
+    """
+    undo = aliased(IdentityEvent)
+    query = (
+        select(IdentityEvent, undo.id)
+        .outerjoin(undo, undo.undoes_id == IdentityEvent.id)
+        .where(IdentityEvent.kind.not_in((*_WISHES, "undo")), ~visibility.opted_out(IdentityEvent.person_id))
+        .order_by(IdentityEvent.id.desc())
+        .limit(limit)
+    )
+    if before:
+        query = query.where(IdentityEvent.id < before)
+    with transaction(catalogue.engine) as session:
+        found = [_event(event) | {"undone": undone is not None} for event, undone in session.execute(query)]
+        audit.record(session, caller, "people.list", people=sorted({row["person_id"] for row in found}))
+        return found
 
 
 def show(catalogue: Catalogue, caller: Caller, person_id: int) -> dict[str, Any]:
@@ -201,20 +226,21 @@ def _reports_of(session: Session, person_id: int) -> list[dict[str, Any]]:
 
 def _events_of(session: Session, person_id: int) -> list[dict[str, Any]]:
     touches = or_(IdentityEvent.person_id == person_id, IdentityEvent.other_person_id == person_id)
-    query = select(IdentityEvent).where(touches, IdentityEvent.kind.not_in(("opt_out", "opt_in")))
-    return [
-        {
-            "event_id": event.id,
-            "kind": event.kind,
-            "person_id": event.person_id,
-            "other_person_id": event.other_person_id,
-            "alias_id": event.alias_id,
-            "study_id": event.study_id,
-            "report_id": event.report_id,
-            "undoes": event.undoes_id,
-            "reason": event.reason,
-            "by": event.caller,
-            "at": event.created_at,
-        }
-        for event in session.scalars(query.order_by(IdentityEvent.id))
-    ]
+    query = select(IdentityEvent).where(touches, IdentityEvent.kind.not_in(_WISHES))
+    return [_event(event) for event in session.scalars(query.order_by(IdentityEvent.id))]
+
+
+def _event(event: IdentityEvent) -> dict[str, Any]:
+    return {
+        "event_id": event.id,
+        "kind": event.kind,
+        "person_id": event.person_id,
+        "other_person_id": event.other_person_id,
+        "alias_id": event.alias_id,
+        "study_id": event.study_id,
+        "report_id": event.report_id,
+        "undoes": event.undoes_id,
+        "reason": event.reason,
+        "by": event.caller,
+        "at": event.created_at,
+    }

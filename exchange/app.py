@@ -83,6 +83,13 @@ from exchange.tokens import TokenKey
 from exchange.upload import Uploads
 from exchange.viewer import Viewer
 from exchange.web import (
+    curator,
+    curator_books,
+    curator_hospitals,
+    curator_images,
+    curator_items,
+    curator_people,
+    curator_reviews,
     doctor,
     doctor_answers,
     doctor_images,
@@ -149,6 +156,13 @@ _PARTS: Final = (
     public_list,
     look,
     static_files,
+    curator,
+    curator_books,
+    curator_hospitals,
+    curator_images,
+    curator_items,
+    curator_people,
+    curator_reviews,
     entrance,
     public,
     launch,

@@ -235,6 +235,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
         _CURATION, "lists.curate", "laboratory.remap", (404,)
     ),
     ("GET", "/v1/admin/people/queue"): Rule(_CURATOR, "people.curate", "people.queue"),
+    ("GET", "/v1/admin/people/history"): Rule(_CURATOR, "people.curate", "people.list"),
     ("POST", "/v1/admin/people/show"): Rule(_CURATOR, "people.curate", "people.show", (404,)),
     ("POST", "/v1/admin/people/register"): Rule(_CURATOR, "people.curate", "patient.register", (404, 409)),
     ("POST", "/v1/admin/people/merge"): Rule(_CURATOR, "people.curate", "people.merge", (404, 409)),

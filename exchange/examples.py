@@ -217,6 +217,7 @@ PERSON: Final[dict[str, Any]] = {
         }
     ],
 }
+PEOPLE_HISTORY: Final[dict[str, Any]] = {"events": [{**PERSON["events"][0], "undone": False}]}
 RULED: Final = {"event_id": 4, "studies_changed": 1}
 
 _MONEY: Final = {"saved_fen": 19800, "reversed_fen": 0, "net_fen": 19800}

@@ -87,6 +87,21 @@ def queue(
     return Json(curation.queue(catalogue, caller, limit=limit))
 
 
+@router.get(
+    "/history", summary="处理记录 / what was decided about people", responses=answers(examples.PEOPLE_HISTORY)
+)
+def history(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    before: Annotated[
+        int, Query(ge=0, lt=1 << 63, description="只列编号更小的;0 为全部 / below this id; 0: all")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Json:
+    """Return merges and rulings, the newest first, each of which `undo` takes back; audited."""
+    return Json({"events": curation.history(catalogue, caller, before=before, limit=limit)})
+
+
 @router.post("/show", summary="一个人的编号、检查与处理记录 / one person", responses=answers(examples.PERSON))
 def show(body: WhoIn, caller: CallerOf, catalogue: CatalogueOf) -> Json:
     """Return one person with the number masked; audited."""

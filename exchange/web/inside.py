@@ -54,13 +54,14 @@ async def call(
     *,
     headers: dict[str, str] | None = None,
 ) -> Answered:
-    """Return what the API answers to a request with this page's cookie and this body of JSON.
+    """Return what the API answers to a request with this page's cookie and this body of JSON, or a file's bytes.
 
     It runs behind what counts requests and reads bodies: the page's own request was counted there.
     """
     app: ASGIApp = request.app.state.inside
     content = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
-    given = {"content-type": "application/json", **(headers or {})} if content else headers or {}
+    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+    given = {"content-type": kind, **(headers or {})} if content else headers or {}
     scope = {
         "type": "http",
         "app": request.app,

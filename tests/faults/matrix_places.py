@@ -300,6 +300,7 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/v1/admin/hospitals/{code}/laboratory-codes"): Place("hospital"),
     ("POST", "/v1/admin/hospitals/{code}/laboratory-codes/remap"): Place("hospital"),
     ("GET", "/v1/admin/people/queue"): Place(),
+    ("GET", "/v1/admin/people/history"): Place(),
     ("POST", "/v1/admin/people/show"): Place("person", {HIDDEN: 200}, dict),
     ("POST", "/v1/admin/people/register"): Place(
         "patient",

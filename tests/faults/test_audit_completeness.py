@@ -234,6 +234,7 @@ DISCLOSING: dict[Route, Case] = {
     ("GET", "/v1/admin/withdrawn"): Case("curator"),
     ("GET", "/v1/admin/quality"): Case("curator"),
     ("GET", "/v1/admin/people/queue"): Case("curator"),
+    ("GET", "/v1/admin/people/history"): Case("curator"),
     ("POST", "/v1/admin/people/show"): Case("curator", body=lambda *_: {"patient": PERSON}),
     ("POST", "/v1/admin/people/register"): Case(
         "curator", body=lambda _, name: {**PERSON, "patient_id": f"P-{name}", "hospital": "A"}
