@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import House
 from tests.browser.visiting import WIDTHS, visit
 
-WORDS = {"zh": ("查找", "没有符合条件的机构"), "en": ("Search", "No such institution")}
+WORDS = {"zh": ("查找", "没有符合条件的机构"), "en": ("Find", "No such institution")}
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
