@@ -25,6 +25,7 @@ from catalog.errors import HurenError
 from catalog.pricing import format_yuan
 from catalog.rules import local_day
 from catalog.workplace import keys_dir, open_workplace
+from exchange import demo_city
 from exchange.demo_house import DemoHouse, call, demo_folder, huren_command, running
 from exchange.demo_images import DemoPerson, DemoStudy, charset_files, write_study
 from exchange.tokens import open_token_key
@@ -107,23 +108,56 @@ def demo(
 
     例 / example:  huren demo   ·   huren demo --json   ·   huren demo --serve
     """
-    with demo_folder(data_dir) as folder, running(folder) as house:
+    with demo_folder(data_dir) as folder, running(folder, open_to_visitors=serve) as house:
         story = Story(quiet=as_json)
-        _tell(story, house, folder)
+        if serve:
+            story.step(
+                "〇、生成一座虚构城市两年的账目,约半分钟",
+                "0. Two years of an invented city's books, half a minute",
+            )
+            demo_city.fill(folder)
+        tokens = _tell(story, house, folder)
         if as_json:
             typer.echo(json_library.dumps(story.told, ensure_ascii=False, indent=2, default=str))
         if serve:
+            _open_to_visitors(story, house, folder, tokens)
             _stay(house, folder)
 
 
-def _tell(story: Story, house: DemoHouse, folder: Path) -> None:
+def _tell(story: Story, house: DemoHouse, folder: Path) -> dict[str, str]:
     tokens = _register(story, folder)
+    before = _count_studies(house, tokens["operator"])
     sent = _send(story, house, folder)
-    _wait_for(house, tokens["operator"], sent)
+    _wait_for(house, tokens["operator"], before + sent)
     _show_received(story, house, tokens["operator"])
     answer = _ask(story, house, tokens["doctor"])
     _decide(story, house, tokens["doctor"], answer)
     _report(story, house, tokens["regulator"])
+    return tokens
+
+
+def _open_to_visitors(story: Story, house: DemoHouse, folder: Path, tokens: dict[str, str]) -> None:
+    """Make accounts for whoever looks around, and something for each of them to do."""
+    story.step("七、为四种角色各备好账号和待办", "7. An account for each of four roles, and work for them")
+    before = _count_studies(house, tokens["operator"])
+    demo_city.send_work(
+        house, folder, tokens, _store, lambda sent: _wait_for(house, tokens["operator"], before + sent)
+    )
+    made = demo_city.open_accounts(folder)
+    story.table(
+        "accounts",
+        [
+            {"角色 role": each.role, "账号 account": each.name, "口令 password": each.password}
+            for each in made
+        ],
+    )
+    patient = demo_city.PATIENT
+    story.line(
+        "patient",
+        {"name": patient.name, "id_number": patient.id_number},
+        f"医生可输入的患者 / a patient for the doctor: [bold]{patient.id_number}[/bold] {patient.name},CT07",
+    )
+    story.line("url", house.url, f"[bold]{house.url}[/bold]")
 
 
 def _register(story: Story, folder: Path) -> dict[str, str]:
@@ -156,6 +190,9 @@ def _register(story: Story, folder: Path) -> dict[str, str]:
         "doctor": key.issue(subject="李医生(演示)", role="doctor", hospital="B", lifetime=hour),
         "operator": key.issue(subject="运行员(演示)", role="operator", lifetime=hour),
         "regulator": key.issue(subject="监管员(演示)", role="regulator", lifetime=hour),
+        "hospital_system": key.issue(
+            subject="HIS(演示)", role="hospital_system", hospital="A", lifetime=hour
+        ),
     }
 
 
@@ -224,10 +261,14 @@ def _store(house: DemoHouse, files: Path, calling: str) -> dict[str, Any]:
 def _wait_for(house: DemoHouse, token: str, studies: int) -> None:
     """Wait until every study is archived, read back and in the catalogue."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while len(call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"]) < studies:
+    while _count_studies(house, token) < studies:
         if time.monotonic() > deadline:
             raise HurenError("检查未能按时入库", "The studies did not arrive in time", code="demo_failed")
         time.sleep(0.1)
+
+
+def _count_studies(house: DemoHouse, token: str) -> int:
+    return len(call(house, "GET", "/v1/admin/studies?limit=1000", token)["studies"])
 
 
 def _show_received(story: Story, house: DemoHouse, token: str) -> None:
@@ -247,6 +288,7 @@ def _show_received(story: Story, house: DemoHouse, token: str) -> None:
                 "身份 identity": study["identity"],
             }
             for study in studies
+            if study["hospital"] in {code for code, *_ in HOSPITALS}
         ],
     )
 
@@ -313,7 +355,8 @@ def _decide(story: Story, house: DemoHouse, token: str, answer: dict[str, Any]) 
 
 def _report(story: Story, house: DemoHouse, token: str) -> None:
     story.step("六、监管报表与重新核算", "6. The regulator's report, recounted from the decisions")
-    report = call(house, "GET", "/v1/savings?group_by=hospital,item,month", token)
+    report = call(house, "GET", "/v1/savings?group_by=hospital,item,month&hospital=B", token)
+    whole = call(house, "GET", "/v1/savings?from=2000-01", token)["total"]["net_fen"]
     story.table(
         "savings",
         [
@@ -336,10 +379,10 @@ def _report(story: Story, house: DemoHouse, token: str) -> None:
     story.line(
         "recount",
         {"agrees": recount["agrees"], "net_fen": recount["net_fen"]},
-        f"\n患者节约 [bold]{format_yuan(report['total']['net_fen'])} 元[/bold];由决定重新核算 {format_yuan(recount['net_fen'])} 元,{verdict}。"
-        f"\nSaved for the patient: {format_yuan(report['total']['net_fen'])} yuan; the recount {'agrees' if recount['agrees'] else 'DISAGREES'}.",
+        f"\n患者节约 [bold]{format_yuan(whole)} 元[/bold];由决定重新核算 {format_yuan(recount['net_fen'])} 元,{verdict}。"
+        f"\nSaved for patients: {format_yuan(whole)} yuan; the recount {'agrees' if recount['agrees'] else 'DISAGREES'}.",
     )
-    if not recount["agrees"] or recount["net_fen"] != report["total"]["net_fen"]:
+    if not recount["agrees"] or recount["net_fen"] != whole:
         raise HurenError("核算不一致", "The recount disagrees", code="demo_failed")
 
 

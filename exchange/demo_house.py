@@ -38,10 +38,12 @@ def demo_folder(given: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[DemoHouse]:
-    """Start `huren up` in its own process and end it by its pid."""
+def running(folder: Path, *, open_to_visitors: bool = False) -> Iterator[DemoHouse]:
+    """Start `huren up` in its own process and end it by its pid; its pages say to visitors that all is invented."""
     command = [*huren_command(), "up", "--data-dir", str(folder), "--dicom-port", "0", "--http-port", "0"]
     environment = os.environ | {"HUREN_ENV": os.environ.get("HUREN_ENV", "demo")}
+    if open_to_visitors:
+        environment |= {"HUREN_DEMO": "true", "HUREN_TOTP_REQUIRED": "false"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         line = process.stdout.readline().split() if process.stdout else []

@@ -93,6 +93,7 @@ def _describe(dataset: Dataset, person: DemoPerson, study: DemoStudy, character_
         dataset.Laterality = study.laterality
     for keyword in (
         "AcquisitionDateTime",
+        "TimezoneOffsetFromUTC",
         "ContrastBolusAgent",
         "ScanOptions",
         "ProtocolName",

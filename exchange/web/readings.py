@@ -15,10 +15,11 @@ _LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_CN", "en": "en_GB"}
 _DAYS: Final[Mapping[Language, str]] = {"zh": "yyyy-MM-dd", "en": "d MMM yyyy"}
 _MONTHS: Final[Mapping[Language, str]] = {"zh": "yyyy年M月", "en": "MMM yyyy"}
 _NOTHING: Final = "–"
+_BRIEFLY_FROM_FEN: Final = 10**6  # below it the amount itself is as short
 # What so many fen are called.
 _LARGE: Final[Mapping[Language, tuple[tuple[int, str], ...]]] = {
     "zh": ((10**10, "%s 亿元"), (10**6, "%s 万元")),
-    "en": ((10**11, "¥%s billion"), (10**8, "¥%s million"), (10**6, "¥%s thousand")),
+    "en": ((10**11, "¥%s billion"), (10**8, "¥%s million"), (10**5, "¥%s thousand")),
 }
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -60,7 +61,7 @@ class Readings:
         """Return a large amount as people say it, rounded: 万元 and 亿元, thousands and millions; nothing of a small one."""
         amount = abs(fen or 0)
         for least, word in _LARGE[self._language]:
-            if amount >= least:
+            if amount >= max(least, _BRIEFLY_FROM_FEN):
                 rounded = (Decimal(fen or 0) / least).quantize(Decimal("0.01"), ROUND_HALF_UP)
                 return word % f"{rounded:,}"
         return ""
