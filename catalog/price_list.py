@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from catalog import item_lists, registry
+from catalog import item_lists
 from catalog.context import Catalogue
 from catalog.db import transaction
 from catalog.items import Item
 from catalog.rules import local_day
-from catalog.tables import Hospital, Price
+from catalog.tables import Hospital, Price, Region
+from catalog.tables_items import ItemListVersion
 
 SCOPE_KINDS: Final = ("hospital", "region", "tier")
 
@@ -67,33 +68,74 @@ def gap_count(session: Session, catalogue: Catalogue, day: date) -> int:
 def _missing(
     session: Session, catalogue: Catalogue, day: date, after: str
 ) -> Iterator[tuple[Hospital, list[Item]]]:
-    """Yield hospitals with the items of their list that neither they, nor a region, nor their tier has a price for."""
+    """Yield hospitals with the items of their list that neither they, nor a region, nor their tier has a price for.
+
+    What a region and a tier leave open is worked out once for all their hospitals: mostly it is nothing.
+    """
+    paths, shared = _paths(session), _priced(session, day, "region", "tier")
+    lists = _Lists(session, catalogue)
+    open_items: dict[tuple[str, int], list[Item]] = {}
+    found: list[tuple[Hospital, list[Item]]] = []
     query = select(Hospital).where(Hospital.active, Hospital.code > after).order_by(Hospital.code)
-    hospitals = session.scalars(query).all()
-    places = registry.institutions(session, hospitals)
-    priced = _priced(session, day)
-    lists: dict[tuple[str, ...], list[Item]] = {}
-    for hospital in hospitals:
-        place = places[hospital.id]
-        if place.regions not in lists:
-            lists[place.regions] = list(
-                item_lists.in_force(session, catalogue, place.regions, catalogue.clock())
-            )
-        scopes = [("hospital", place.code), ("tier", str(place.tier))]
-        scopes += [("region", region) for region in place.regions]
-        known: set[str] = set().union(*(priced[scope] for scope in scopes if scope in priced))
-        missing = [item for item in lists[place.regions] if item.code not in known]
-        if missing:
+    for hospital in session.scalars(query):
+        key = (hospital.region_code, hospital.tier)
+        if key not in open_items:
+            path = paths[hospital.region_code]
+            known = shared["tier", str(hospital.tier)].union(*(shared["region", each] for each in path))
+            open_items[key] = [item for item in lists.of(path) if item.code not in known]
+        if open_items[key]:
+            found.append((hospital, open_items[key]))
+    own = _priced(session, day, "hospital") if found else {}
+    for hospital, items in found:
+        known = own.get(("hospital", hospital.code), set())
+        if missing := [item for item in items if item.code not in known]:
             yield hospital, missing
 
 
-def _priced(session: Session, day: date) -> dict[tuple[str, str], set[str]]:
-    query = select(Price.scope_kind, Price.scope, Price.item_code).where(
-        Price.valid_from <= day, or_(Price.valid_to.is_(None), Price.valid_to >= day)
+class _Lists:
+    """The lists in force now; regions without one of their own share that of the whole exchange."""
+
+    def __init__(self, session: Session, catalogue: Catalogue) -> None:
+        self._session, self._catalogue = session, catalogue
+        own = session.scalars(select(ItemListVersion.region_code).distinct())
+        self._with_own = {each for each in own if each is not None}
+        self._kept: dict[tuple[str, ...], list[Item]] = {}
+
+    def of(self, path: tuple[str, ...]) -> list[Item]:
+        """Return the items for hospitals in these regions, the smallest first."""
+        wanted = tuple(each for each in path if each in self._with_own)
+        if wanted not in self._kept:
+            now = self._catalogue.clock()
+            self._kept[wanted] = list(item_lists.in_force(self._session, self._catalogue, wanted, now))
+        return self._kept[wanted]
+
+
+def _paths(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return the regions that hold each region, from itself to the largest."""
+    parents = dict(session.execute(select(Region.code, Region.parent_code)).tuples().all())
+    paths: dict[str, tuple[str, ...]] = {}
+    for code in parents:
+        path, at = [code], parents[code]
+        while at is not None and at not in path:
+            path.append(at)
+            at = parents[at]
+        paths[code] = tuple(path)
+    return paths
+
+
+def _priced(session: Session, day: date, *kinds: str) -> defaultdict[tuple[str, str], set[str]]:
+    query = (
+        select(Price.scope_kind, Price.scope, func.array_agg(Price.item_code))
+        .where(
+            Price.scope_kind.in_(kinds),
+            Price.valid_from <= day,
+            or_(Price.valid_to.is_(None), Price.valid_to >= day),
+        )
+        .group_by(Price.scope_kind, Price.scope)
     )
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for kind, scope, item in session.execute(query).tuples():
-        found[kind, scope].add(item)
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for kind, scope, items in session.execute(query).tuples():
+        found[kind, scope] = set(items)
     return found
 
 

@@ -104,10 +104,10 @@ def newest_stale(session: Session, catalogue: Catalogue, hospital_id: int | None
     return len(found), sum(not results.is_settled(session, s, lists[s.hospital_id]) for s in found)
 
 
-def state(session: Session, catalogue: Catalogue) -> dict[str, Any]:
-    """Return how far the last job is, and what mapping the newest studies again would change now."""
+def state(session: Session, catalogue: Catalogue, *, effect: bool) -> dict[str, Any]:
+    """Return how far the last job is; with `effect` also what mapping the newest studies again would change now."""
     job = session.scalars(select(RemapJob).order_by(RemapJob.id.desc()).limit(1)).one_or_none()
-    looked, stale = newest_stale(session, catalogue)
+    looked, stale = newest_stale(session, catalogue) if effect else (None, None)
     told = None
     if job is not None:
         told = Remapped(

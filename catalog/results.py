@@ -53,7 +53,7 @@ def facts_of_task(task: ReviewTask) -> StudyFacts:
 
 def _facts(kept: dict[str, Any]) -> StudyFacts:
     facts: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in kept.items()}
-    return StudyFacts(**facts)
+    return StudyFacts(**{"modality": (), **facts})
 
 
 def outcome_of(session: Session, study: Study, items: ItemList) -> Outcome:

@@ -238,10 +238,16 @@ def import_local_codes(
         }
     ),
 )
-def remap_state(caller: CallerOf, catalogue: CatalogueOf) -> Json:
-    """Return the last job, and of the newest studies how many would be mapped otherwise now; nothing changes."""
+def remap_state(
+    caller: CallerOf,
+    catalogue: CatalogueOf,
+    effect: Annotated[
+        bool, Query(description="一并试算最新检查的变化 / also try the newest studies")
+    ] = False,
+) -> Json:
+    """Return the last job; with `effect` also how many of the newest studies would be mapped otherwise now."""
     with transaction(catalogue.engine) as session:
-        return Json(remapping.state(session, catalogue))
+        return Json(remapping.state(session, catalogue, effect=effect))
 
 
 @router.post(

@@ -52,7 +52,7 @@ async def turn(visitor: VisitorOf, act: str) -> Response:
         await visitor.ask("POST", f"/v1/admin/hospitals/{code or '-'}/studies/{way}", body=body)
     except Refusal as refusal:
         return await _withdrawn(visitor, "", 0, refusal)
-    return visitor.go("/curator/withdrawn", done=f"{way}ed" if way == "restore" else "withdrawn")
+    return visitor.go("/curator/withdrawn", done="restored" if way == "restore" else "withdrawn")
 
 
 @router.get("/curator/history")

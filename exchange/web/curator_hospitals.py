@@ -78,8 +78,11 @@ async def peer_state(visitor: VisitorOf, code: Code, act: Literal["remove", "res
 async def certificates(visitor: VisitorOf, code: Code) -> Response:
     """Bind a device to the certificates of a file, or unbind it."""
     form = await visitor.form()
-    pem = "" if text_of(form, "way") == "none" else (await file_of(form)).decode("utf-8", "replace") or "-"
-    body = {"ae_title": text_of(form, "ae_title", 16), "pem": pem}
+    chosen = (await file_of(form)).decode("utf-8", "replace") or "-"  # no file is refused as no certificate
+    body = {
+        "ae_title": text_of(form, "ae_title", 16),
+        "pem": "" if text_of(form, "way") == "none" else chosen,
+    }
     return await _act(visitor, code, "/peers/certificates", body, "certificates")
 
 

@@ -60,8 +60,15 @@ async def one(
 
 @router.get("/curator/remap")
 async def remap_state(visitor: VisitorOf) -> Response:
-    """Show what mapping again would change, and how far the last one is."""
+    """Show how far mapping again is."""
     told = await visitor.ask("GET", "/v1/admin/remap")
+    return visitor.page("curator/remap.html", told=told, done_now=None)
+
+
+@router.post("/curator/remap/effect")
+async def remap_effect(visitor: VisitorOf) -> Response:
+    """Show what mapping again would change; it is tried on the newest studies and nothing is kept."""
+    told = await visitor.ask("GET", "/v1/admin/remap", {"effect": "true"})
     return visitor.page("curator/remap.html", told=told, done_now=None)
 
 

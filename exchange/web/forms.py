@@ -35,8 +35,11 @@ def whole(text: str) -> int | None:
 async def file_of(form: FormData, name: str = "file") -> bytes:
     """Return the bytes of the file that was chosen now, or that the page kept from before; none is empty."""
     chosen = form.get(name)
-    if isinstance(chosen, UploadFile) and (content := await chosen.read()):
-        return content
+    if isinstance(chosen, UploadFile):
+        content = await chosen.read()
+        await chosen.close()
+        if content:
+            return content
     kept = form.get("kept")
     try:
         return base64.b64decode(kept, validate=True) if isinstance(kept, str) else b""
