@@ -112,7 +112,8 @@ def up(
     """启动全部服务:接收、归档、应答。 Start everything on this machine: receive, archive, answer.
 
     可以接收和应答时打印一行 ready;对象存储较慢时在后台等待,见 /readyz。
-    Prints one line `ready ...` as soon as it can receive and answer. Stop it with Ctrl-C or SIGTERM.
+    Prints one line `ready ...` as soon as it can receive and answer; on a terminal, also the pages' address and, while
+    nobody can, how the first operator comes in. Stop it with Ctrl-C or SIGTERM.
 
     例 / example:  huren up --data-dir var --dicom-port 11112 --http-port 8080
     """
@@ -120,6 +121,7 @@ def up(
     from catalog.signals import stop_on_signals
     from catalog.workplace import open_workplace
     from dicom_node.settings import NodeSettings
+    from exchange.cli_accounts import welcome
     from exchange.settings import ExchangeSettings
 
     stop = threading.Event()
@@ -137,6 +139,7 @@ def up(
                 typer.echo(
                     f"ready http://127.0.0.1:{http} dicom HUREN@127.0.0.1:{dicom} data {place.data_dir}"
                 )
+                welcome(place, f"http://127.0.0.1:{http}")
                 sys.stdout.flush()
             while not stop.wait(1.0):
                 house.mend()

@@ -47,6 +47,22 @@ def add(catalogue: Catalogue, caller: Caller, name: str, role: str, hospital_cod
         return _new_link(session, catalogue, row)
 
 
+def first_operator(catalogue: Catalogue, caller: Caller) -> str | None:
+    """Return a one-time link for the first operator, or None once one has a password; an earlier link ends. Audited."""
+    with transaction(catalogue.engine) as session:
+        operators = session.scalars(
+            select(Account).where(Account.role == "operator").order_by(Account.id)
+        ).all()
+        if any(each.active and each.password_hash is not None for each in operators):
+            return None
+        waiting = next((each.name for each in operators if each.active), None)
+    if waiting is not None:
+        return reset(catalogue, caller, waiting)
+    return add(
+        catalogue, caller, f"operator-{len(operators) + 1}" if operators else "operator", "operator", ""
+    )
+
+
 def reset(catalogue: Catalogue, caller: Caller, name: str) -> str:
     """Forget an account's password and second factor, end its sessions, and return a new link; audited."""
     with transaction(catalogue.engine) as session:

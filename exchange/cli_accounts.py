@@ -1,6 +1,7 @@
 """Commands about local accounts; the first operator comes in by the link they print."""
 
 import getpass
+import sys
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from catalog import accounts
 from catalog.console import HERE, AsJson, DataDir, show
 from catalog.context import Caller
-from catalog.workplace import open_workplace
+from catalog.workplace import Workplace, open_workplace
 from exchange.settings import ExchangeSettings
 from exchange.tokens import ROLES, refuse_role
 
@@ -74,6 +75,20 @@ def account_list(data_dir: DataDir = HERE, json: AsJson = False) -> None:
     """
     with open_workplace(data_dir) as place:
         show(accounts.listed(place.catalogue), as_json=json)
+
+
+def welcome(place: Workplace, address: str) -> None:
+    """Tell whoever starts Huren on a terminal how the first operator comes in, as long as there is none.
+
+    The link goes to a terminal and nowhere else: what a service manager reads, it keeps in a log.
+    """
+    if not sys.stdout.isatty():
+        return
+    link = accounts.first_operator(place.catalogue, _operator())
+    typer.echo(f"页面 / pages      {address}/")
+    if link is not None:
+        typer.echo(f"首位管理员 / first operator  {address}/first#{link}")
+        typer.echo("24 小时内有效,只能用一次 / good once, within 24 hours")
 
 
 def _tell(link: str) -> None:
