@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from exchange.web.readings import Readings
 from exchange.web.texts import Language, msgid, say
 
-Form = Literal["time", "ranked", "stacked"]
+Form = Literal["time", "ranked", "stacked", "piled"]  # upright over time, or lying, one below the other
 NET: Final = msgid("净节约")
 RATE: Final = msgid("互认率")
 KINDS: Final[Mapping[str, str]] = {
@@ -36,7 +36,7 @@ def savings(language: Language, form: Form, labels: Sequence[str], rows: Sequenc
     return {"form": form, "unit": "fen", "labels": list(labels), "series": [money, rate], "lang": language}
 
 
-def repeats(language: Language, labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+def repeats(language: Language, form: Form, labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
     """Return the chart of avoidable repeats, one upon the other by how they came."""
     read = Readings(language)
     series = [
@@ -47,4 +47,4 @@ def repeats(language: Language, labels: Sequence[str], rows: Sequence[Mapping[st
         }
         for kind in AVOIDABLE
     ]
-    return {"form": "stacked", "unit": "count", "labels": list(labels), "series": series, "lang": language}
+    return {"form": form, "unit": "count", "labels": list(labels), "series": series, "lang": language}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -27,6 +28,14 @@ class Narrowing:
         """Return what is asked for of one kind, or nothing."""
         return self.given.get(name, "")
 
+    def month(self, name: str) -> str:
+        """Return a month as a field for months takes it, or nothing where that is none."""
+        return _written(f"{self[name][:7]}-01")[:7]
+
+    def day(self, name: str) -> str:
+        """Return a day as a field for days takes it, or nothing where that is none."""
+        return _written(self[name][:10])
+
     def within(self, answer: Mapping[str, Any]) -> Self:
         """Return it with the months that an answer is of, where none were asked for."""
         return replace(self, given={"from": answer["from"], "to": answer["to"], **self.given})
@@ -43,6 +52,13 @@ class Narrowing:
         """Return an address with all of it; `more` changes parts, and None leaves a part out."""
         asked = {name: value for name, value in {**self.given, **more}.items() if value not in (None, "")}
         return f"{path}?{urlencode(asked)}" if asked else path
+
+
+def _written(day: str) -> str:
+    try:
+        return date.fromisoformat(day).isoformat()
+    except ValueError:
+        return ""
 
 
 def page_of(path: str, address: str) -> str:

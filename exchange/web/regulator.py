@@ -104,7 +104,10 @@ async def overview(visitor: VisitorOf) -> Response:
         entries_of=_entries_of,
         charts={by: _chart(visitor, names, by, told[by]) for by in told},
         repeat_chart=charts.repeats(
-            visitor.lang, [names.of("month", row["month"]) for row in repeats["rows"]], repeats["rows"]
+            visitor.lang,
+            "stacked",
+            [names.of("month", row["month"]) for row in repeats["rows"]],
+            repeats["rows"],
         ),
         avoidable_kinds={kind: charts.KINDS[kind] for kind in charts.AVOIDABLE},
     )

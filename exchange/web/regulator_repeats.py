@@ -42,7 +42,12 @@ async def repeats(visitor: VisitorOf) -> Response:
         rows_of_a_page=_ROWS,
         kinds=charts.KINDS,
         avoidable=charts.AVOIDABLE,
-        chart=charts.repeats(visitor.lang, [names.of(by, row[by]) for row in told["rows"]], told["rows"]),
+        chart=charts.repeats(
+            visitor.lang,
+            "stacked" if by == "month" else "piled",
+            [names.of(by, row[by]) for row in told["rows"]],
+            told["rows"],
+        ),
     )
 
 

@@ -21,6 +21,10 @@ function short(value, told) {
   return String(yuan);
 }
 
+function lies(told) {
+  return told.form === "ranked" || told.form === "piled";
+}
+
 function seriesOf(told, ink) {
   if (told.form === "ranked") {
     const [money] = told.series;
@@ -29,20 +33,20 @@ function seriesOf(told, ink) {
   }
   return told.series.map((each, place) => told.form === "time" && place
     ? { name: each.name, type: "line", yAxisIndex: 1, data: each.values, symbolSize: 7 }
-    : { name: each.name, type: "bar", data: each.values, barMaxWidth: 34, stack: told.form === "stacked" ? "all" : undefined });
+    : { name: each.name, type: "bar", data: each.values, barMaxWidth: 34, stack: told.form === "time" ? undefined : "all" });
 }
 
 function option(told, title, narrow) {
   const ink = colour("--ink"), soft = colour("--soft"), line = colour("--line");
-  const ranked = told.form === "ranked";
+  const ranked = lies(told);
   const names = {
     type: "category", data: told.labels, inverse: ranked,
     axisLabel: { color: soft, formatter: (text) => cut(text, ranked ? (narrow ? 8 : 18) : 12), hideOverlap: !ranked, interval: ranked ? 0 : "auto" },
     axisLine: { lineStyle: { color: line } },
   };
   const amounts = {
-    type: "value", splitNumber: narrow || ranked ? 3 : 5, splitLine: { lineStyle: { color: line } },
-    boundaryGap: ranked ? [0, narrow ? "45%" : "22%"] : undefined,
+    type: "value", minInterval: told.unit === "fen" ? 0 : 1, splitNumber: narrow || ranked ? 3 : 5, splitLine: { lineStyle: { color: line } },
+    boundaryGap: told.form === "ranked" ? [0, narrow ? "45%" : "22%"] : undefined,
     axisLabel: { color: soft, formatter: (value) => short(value, told), hideOverlap: true },
   };
   const shares = { type: "value", min: 0, max: 1, splitLine: { show: false }, axisLabel: { color: soft, formatter: (value) => `${Math.round(value * 100)}%` } };
@@ -66,7 +70,7 @@ function tell(chart, told, place) {
   chart.getZr().on("mousemove", (event) => {
     const at = [event.offsetX, event.offsetY];
     const found = chart.containPixel("grid", at) && chart.convertFromPixel({ xAxisIndex: 0, yAxisIndex: 0 }, at);
-    const index = found ? Math.round(found[told.form === "ranked" ? 1 : 0]) : -1;
+    const index = found ? Math.round(found[lies(told) ? 1 : 0]) : -1;
     tip.hidden = !(index in told.labels);
     if (tip.hidden) return;
     tip.textContent = [cut(told.labels[index], 80), ...told.series.map((each) => `${each.name} ${each.shown[index]}`)].join("\n");
@@ -81,7 +85,7 @@ function draw(place) {
   const told = JSON.parse(document.getElementById(`${place.id}-data`).textContent);
   if (!told.labels.length) return;
   place.hidden = false;
-  if (told.form === "ranked") place.style.height = `${Math.max(told.labels.length, 3) * 1.8 + 3}rem`;
+  if (lies(told)) place.style.height = `${Math.max(told.labels.length, 3) * 1.8 + 3}rem`;
   const chart = echarts.init(place, null, { devicePixelRatio: Math.max(devicePixelRatio, 2), locale: told.lang === "zh" ? "ZH" : "EN" });
   const paint = () => chart.setOption(option(told, place.dataset.title, place.clientWidth < 520), true);
   paint();
