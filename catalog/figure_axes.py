@@ -18,26 +18,18 @@ CATEGORIES: Final = (
 
 def axes(session: Session, items: ItemList) -> dict[str, Any]:
     """Return every hospital, the districts that have one, every item of any version, tiers and categories, by code."""
-    placed = (
-        select(Hospital, Region).join(Region, Region.code == Hospital.region_code).order_by(Hospital.code)
+    columns = (Hospital.code, Hospital.name, Hospital.tier, Hospital.region_code, Hospital.active)
+    found = session.execute(select(*columns).order_by(Hospital.code)).tuples().all()
+    regions = select(Region.code, Region.name, Region.name_en).where(
+        Region.code.in_({region for _, _, _, region, _ in found})
     )
-    found = session.execute(placed).tuples().all()
-    districts = {region.code: region for _, region in found}
+    districts = session.execute(regions.order_by(Region.code)).tuples().all()
     return {
         "hospitals": [
-            {
-                "code": hospital.code,
-                "name": hospital.name,
-                "tier": str(hospital.tier),
-                "district": region.code,
-                "active": hospital.active,
-            }
-            for hospital, region in found
+            {"code": code, "name": name, "tier": str(tier), "district": region, "active": active}
+            for code, name, tier, region, active in found
         ],
-        "districts": [
-            {"code": code, "name": region.name, "name_en": region.name_en}
-            for code, region in sorted(districts.items())
-        ],
+        "districts": [{"code": code, "name": zh, "name_en": en} for code, zh, en in districts],
         "tiers": [{"code": code, "name": zh, "name_en": en} for code, zh, en in TIERS],
         "items": [
             {"code": item.code, "name": item.name_zh, "name_en": item.name_en, "category": item.category}

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, func, select
+from sqlalchemy import CTE, BigInteger, ColumnElement, Select, and_, cast, func, null, select
 from sqlalchemy.orm import Session
 
 from catalog import event_figures, groupings
@@ -18,11 +18,13 @@ from catalog.ledger import COUNTERS
 from catalog.tables import Hospital, Monthly
 
 _GROUP_COLUMNS: Final = groupings.columns(Monthly.item_code, Monthly.month)
+# What monthly sums are added up by before anything is named: a city's year has a hundred thousand of them.
+_OF_SUMS: Final = {"item": Monthly.item_code, "month": Monthly.month}
 GROUPINGS: Final = ("hospital", "item", "month")
 _PARTS: Final = (Monthly.own_hospital, Monthly.emergency)
 _NOTHING: Final = (0,) * len(COUNTERS)
 Order = Literal["key", "net"]
-_SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger) for name in COUNTERS)
+_SUMS: Final = tuple(cast(func.sum(getattr(Monthly, name)), BigInteger).label(name) for name in COUNTERS)
 
 
 def report(
@@ -111,22 +113,37 @@ def _read(
     session: Session, asked: Asked, group_by: Sequence[str], offset: int, limit: int | None
 ) -> list[Group]:
     """Return each group's keys and sums in the order of the keys, and one group more than the limit if there is one."""
+    by = {name: _OF_SUMS.get(name, Monthly.hospital_id) for name in group_by}
+    raw = {column.key: column for column in by.values()}
+    query = select(*raw.values(), *_PARTS, *_SUMS).where(*_narrowed(asked)).group_by(*raw.values(), *_PARTS)
     keys = [_GROUP_COLUMNS[name] for name in group_by]
-    named = [key.label(name) for name, key in zip(group_by, keys, strict=True)]
-    query = _asked(asked, *named, *_PARTS, *_SUMS).group_by(*keys, *_PARTS).order_by(*keys)
     if limit is not None and keys:
-        # Which groups a page has is known before anything is added up: a city's month has a hundred thousand of them.
+        # Which groups a page has is known before anything is added up.
+        named = [key.label(name) for name, key in zip(group_by, keys, strict=True)]
         page = (
             _asked(asked, *named).group_by(*keys).order_by(*keys).offset(offset).limit(limit + 1).cte("page")
         )
-        query = query.join(
+        query = query.join(Hospital, Hospital.id == Monthly.hospital_id).join(
             page, and_(*(key == page.c[name] for name, key in zip(group_by, keys, strict=True)))
         )
     found: dict[tuple[str, ...], Parts] = {} if keys else {(): {}}
-    for row in session.execute(query):
+    for row in session.execute(_named(query.cte("added"), group_by)):
         of, (own, emergency, *sums) = tuple(row[: len(keys)]), row[len(keys) :]
         found.setdefault(of, {})[own, emergency] = tuple(sums)
     return list(found.items())
+
+
+def _named(added: CTE, group_by: Sequence[str]) -> Select[Any]:
+    """Return the query for sums by what their groups are called, of sums by what these are kept by."""
+    item, month = added.c.get("item_code", null()), added.c.get("month", null())
+    columns = groupings.columns(item, month)
+    keys = [columns[name] for name in group_by]
+    parts = [added.c[part.key] for part in _PARTS]
+    sums = [cast(func.sum(added.c[name]), BigInteger) for name in COUNTERS]
+    query = select(*keys, *parts, *sums).select_from(added)
+    if "hospital_id" in added.c:
+        query = query.join(Hospital, Hospital.id == added.c.hospital_id)
+    return query.group_by(*keys, *parts).order_by(*keys)
 
 
 def _asked(asked: Asked, *columns: Any) -> Select[Any]:

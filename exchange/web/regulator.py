@@ -1,7 +1,7 @@
 """The regulator's first page, and his figures by one cut: what was saved, how much was recognised, what was repeated."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -24,6 +24,11 @@ CUTS: Final[Mapping[str, str]] = {
     "department": msgid("科室"),
     "issuing_hospital": msgid("出具机构"),
     "day": msgid("日期"),
+}
+RANKED: Final[Mapping[str, str]] = {
+    "district": msgid("各区县净节约"),
+    "hospital": msgid("净节约最多的机构"),
+    "item": msgid("净节约最多的项目"),
 }
 _IN_TIME: Final = frozenset({"month", "day"})
 _RANKED: Final = 15
@@ -79,30 +84,26 @@ async def names_of(visitor: Visitor) -> Names:
 
 @router.get("/regulator")
 async def overview(visitor: VisitorOf) -> Response:
-    """Show what was saved, recognised and repeated: over time, by district, by hospital and by item."""
+    """Show what was saved, recognised and repeated over time; what saved most comes as parts of the page."""
     asked = Narrowing.of(visitor.request, "as_of")
-    names = await names_of(visitor)
     try:
-        months, districts, hospitals, items, repeats = await asyncio.gather(
+        names, months, repeats = await at_once(
+            names_of(visitor),
             _savings(visitor, asked, "month", limit=_MONTHS),
-            *(
-                _savings(visitor, asked, by, order="net", limit=_RANKED)
-                for by in ("district", "hospital", "item")
-            ),
             _repeats(visitor, asked, "month", limit=_MONTHS),
         )
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator", as_of=True)
-    told = {"month": months, "district": districts, "hospital": hospitals, "item": items}
+        return await refused(visitor, asked, refusal, path="/regulator", as_of=True)
     return visitor.page(
         "regulator/overview.html",
         asked=asked.within(months),
         names=names,
-        told=told,
+        month=months,
         repeats=repeats,
         cuts=CUTS,
+        ranked=RANKED,
         entries_of=_entries_of,
-        charts={by: _chart(visitor, names, by, told[by]) for by in told},
+        chart=_chart(visitor, names, "month", months),
         repeat_chart=charts.repeats(
             visitor.lang,
             "stacked",
@@ -113,17 +114,36 @@ async def overview(visitor: VisitorOf) -> Response:
     )
 
 
+@router.get("/regulator/ranked")
+async def ranked(visitor: VisitorOf) -> Response:
+    """Show the part of the first page that says which districts, hospitals or items saved most."""
+    asked = Narrowing.of(visitor.request, "as_of", "by")
+    by = asked["by"] if asked["by"] in RANKED else "district"
+    names, told = await at_once(names_of(visitor), _savings(visitor, asked, by, order="net", limit=_RANKED))
+    return visitor.page(
+        "regulator/ranked.html",
+        asked=asked,
+        names=names,
+        told=told,
+        by=by,
+        title=RANKED[by],
+        cuts=CUTS,
+        entries_of=_entries_of,
+        chart=_chart(visitor, names, by, told),
+    )
+
+
 @router.get("/regulator/figures")
 async def figures(visitor: VisitorOf) -> Response:
     """Show the figures by one cut, what saved most first, with what each row is made of."""
     asked = Narrowing.of(visitor.request, "as_of", "by")
     by = asked["by"] if asked["by"] in CUTS else "hospital"
-    names = await names_of(visitor)
-    offset = _number(visitor.request.query_params.get("offset", ""))
+    offset = number_of(visitor, "offset")
+    page = {"order": _order(by), "offset": offset, "limit": _ROWS}
     try:
-        told = await _savings(visitor, asked, by, order=_order(by), offset=offset, limit=_ROWS)
+        names, told = await at_once(names_of(visitor), _savings(visitor, asked, by, **page))
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/figures", as_of=True, by=by)
+        return await refused(visitor, asked, refusal, path="/regulator/figures", as_of=True, by=by)
     return visitor.page(
         "regulator/figures.html",
         asked=asked.within(told),
@@ -138,15 +158,17 @@ async def figures(visitor: VisitorOf) -> Response:
     )
 
 
-def refused(
-    visitor: Visitor,
-    names: Names,
-    asked: Narrowing,
-    refusal: Refusal,
-    *,
-    path: str,
-    as_of: bool = False,
-    by: str = "",
+async def at_once(*asks: Awaitable[Any]) -> list[Any]:
+    """Return what several questions are answered, asked beside each other. Raises what the first of them does."""
+    found = await asyncio.gather(*asks, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return found
+
+
+async def refused(
+    visitor: Visitor, asked: Narrowing, refusal: Refusal, *, path: str, as_of: bool = False, by: str = ""
 ) -> Response:
     """Return the page that says what was wrong with what was asked, with the form to ask otherwise.
 
@@ -158,7 +180,7 @@ def refused(
         "regulator/refused.html",
         422,
         asked=asked,
-        names=names,
+        names=await names_of(visitor),
         refusal=refusal,
         filtered=path,
         with_as_of=as_of,

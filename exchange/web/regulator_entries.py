@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from exchange.web.narrowing import Narrowing
-from exchange.web.regulator import names_of, number_of, refused
+from exchange.web.regulator import at_once, names_of, number_of, refused
 from exchange.web.texts import msgid
 from exchange.web.visitor import Refusal, Visitor, VisitorOf
 
@@ -30,12 +30,14 @@ async def entries(visitor: VisitorOf) -> Response:
     """Show the entries of the ledger behind a figure, a page of them."""
     asked = Narrowing.of(visitor.request, "as_of", "department", "issuing_hospital", "day")
     after = number_of(visitor, "after")
-    names = await names_of(visitor)
     try:
-        page = await visitor.ask("GET", "/v1/savings/entries", asked.query(after=after, limit=_ROWS))
-        whole = await _whole(visitor, asked)
+        names, page, whole = await at_once(
+            names_of(visitor),
+            visitor.ask("GET", "/v1/savings/entries", asked.query(after=after, limit=_ROWS)),
+            _whole(visitor, asked),
+        )
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/entries", as_of=True)
+        return await refused(visitor, asked, refusal, path="/regulator/entries", as_of=True)
     return visitor.page(
         "regulator/entries.html",
         asked=asked if whole is None else asked.within(whole),
@@ -59,12 +61,12 @@ async def shown_entry(
     visitor: Visitor, entry_id: str, *, refusal: Refusal | None = None, reason: str = "", status: int = 200
 ) -> Response:
     """Return the page of an entry, with what was wrong with the form on it. Raises Refusal."""
-    chain = await visitor.ask("GET", f"/v1/savings/entries/{entry_id}")
+    names, chain = await at_once(names_of(visitor), visitor.ask("GET", f"/v1/savings/entries/{entry_id}"))
     mine = await _open_investigations(visitor, chain) if visitor.role == "regulator" else []
     return visitor.page(
         "regulator/entry.html",
         status,
-        names=await names_of(visitor),
+        names=names,
         chain=chain,
         kinds=ENTRY_KINDS,
         causes=CAUSES,

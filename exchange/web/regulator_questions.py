@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from exchange.web.narrowing import Narrowing, page_of
-from exchange.web.regulator import names_of, number_of, refused
+from exchange.web.regulator import at_once, names_of, number_of, refused
 from exchange.web.visitor import Refusal, VisitorOf
 
 router = APIRouter(include_in_schema=False)
@@ -18,12 +18,11 @@ async def questions(visitor: VisitorOf) -> Response:
     """Show what should be asked about: what was seen, what was expected and why; never a verdict."""
     asked = Narrowing.of(visitor.request)
     offset = number_of(visitor, "offset")
-    names = await names_of(visitor)
     query = {**asked.only("from", "to", "hospital"), "offset": offset, "limit": _ROWS}
     try:
-        told = await visitor.ask("GET", "/v1/savings/questions", query)
+        names, told = await at_once(names_of(visitor), visitor.ask("GET", "/v1/savings/questions", query))
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/questions")
+        return await refused(visitor, asked, refusal, path="/regulator/questions")
     return visitor.page(
         "regulator/questions.html",
         asked=asked.within(told),
@@ -44,13 +43,17 @@ async def forms(visitor: VisitorOf) -> Response:
 
 @router.get("/regulator/forms/{form_name}")
 async def form(visitor: VisitorOf, form_name: str) -> Response:
-    """Show one form filled in for some months; what is not known is told as that."""
+    """Show one form, and filled in for some months once they are chosen; what is not known is told as that."""
     asked = Narrowing.of(visitor.request)
+    if not asked.given:
+        listed = await visitor.ask("GET", "/v1/savings/forms")
+        found = [each for each in listed["forms"] if each["form"] == form_name]
+        if found:
+            return visitor.page("regulator/form.html", asked=asked, told=found[0], groups=[])
     try:
         told = await visitor.ask("GET", f"/v1/savings/forms/{form_name}", asked.only("from", "to"))
     except Refusal as refusal:
-        names = await names_of(visitor)
-        return refused(visitor, names, asked, refusal, path=f"/regulator/forms/{form_name}")
+        return await refused(visitor, asked, refusal, path=f"/regulator/forms/{form_name}")
     groups: list[tuple[str, str, int]] = []
     for column in told["columns"]:
         above = (column["group_zh"], column["group_en"])

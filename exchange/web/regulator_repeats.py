@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from catalog.supply_steps import LIMITS_HOURS
 from exchange.web import charts
 from exchange.web.narrowing import Narrowing
-from exchange.web.regulator import CUTS, names_of, number_of, refused
+from exchange.web.regulator import CUTS, at_once, names_of, number_of, refused
 from exchange.web.visitor import Refusal, VisitorOf
 
 router = APIRouter(include_in_schema=False)
@@ -23,14 +23,13 @@ async def repeats(visitor: VisitorOf) -> Response:
     """Show what was examined again although another result could be recognised, by how that came."""
     asked = Narrowing.of(visitor.request, "as_of", "by")
     by = asked["by"] if asked["by"] in _CUTS else "month"
-    names = await names_of(visitor)
     offset = number_of(visitor, "offset")
     order = "key" if by == "month" else "cost"
     query = asked.query(group_by=by, order=order, offset=offset, limit=_ROWS, by=None)
     try:
-        told = await visitor.ask("GET", "/v1/savings/repeats", query)
+        names, told = await at_once(names_of(visitor), visitor.ask("GET", "/v1/savings/repeats", query))
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/repeats", as_of=True, by=by)
+        return await refused(visitor, asked, refusal, path="/regulator/repeats", as_of=True, by=by)
     return visitor.page(
         "regulator/repeats.html",
         asked=asked.within(told),
@@ -56,14 +55,15 @@ async def repeat_entries(visitor: VisitorOf) -> Response:
     """Show single repeats behind a figure, without names, a page of them."""
     asked = Narrowing.of(visitor.request, "as_of", "kind", "superseded")
     after = number_of(visitor, "after")
-    names = await names_of(visitor)
+    query = asked.query(group_by="month", limit=1, kind=None, superseded=None)
     try:
-        page = await visitor.ask("GET", "/v1/savings/repeats/entries", asked.query(after=after, limit=_ROWS))
-        whole = await visitor.ask(
-            "GET", "/v1/savings/repeats", asked.query(group_by="month", limit=1, kind=None, superseded=None)
+        names, page, whole = await at_once(
+            names_of(visitor),
+            visitor.ask("GET", "/v1/savings/repeats/entries", asked.query(after=after, limit=_ROWS)),
+            visitor.ask("GET", "/v1/savings/repeats", query),
         )
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/repeats/entries", as_of=True)
+        return await refused(visitor, asked, refusal, path="/regulator/repeats/entries", as_of=True)
     return visitor.page(
         "regulator/repeat_entries.html",
         asked=asked.within(whole),
@@ -79,11 +79,12 @@ async def repeat_entries(visitor: VisitorOf) -> Response:
 async def reasons(visitor: VisitorOf) -> Response:
     """Show why results were not recognised, and how many reminders nobody answered."""
     asked = Narrowing.of(visitor.request)
-    names = await names_of(visitor)
     try:
-        told = await visitor.ask("GET", "/v1/savings/reasons", asked.query())
+        names, told = await at_once(
+            names_of(visitor), visitor.ask("GET", "/v1/savings/reasons", asked.query())
+        )
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/reasons")
+        return await refused(visitor, asked, refusal, path="/regulator/reasons")
     return visitor.page("regulator/reasons.html", asked=asked.within(told), names=names, told=told)
 
 
@@ -92,13 +93,12 @@ async def supply(visitor: VisitorOf) -> Response:
     """Show what hospitals bring, how soon and how whole, and how it is used."""
     asked = Narrowing.of(visitor.request, "by", "within_hours")
     by = asked["by"] if asked["by"] in _SUPPLY_CUTS else "hospital"
-    names = await names_of(visitor)
     offset = number_of(visitor, "offset")
     query = asked.query(group_by=by, offset=offset, limit=_ROWS, by=None)
     try:
-        told = await visitor.ask("GET", "/v1/savings/supply", query)
+        names, told = await at_once(names_of(visitor), visitor.ask("GET", "/v1/savings/supply", query))
     except Refusal as refusal:
-        return refused(visitor, names, asked, refusal, path="/regulator/supply", by=by)
+        return await refused(visitor, asked, refusal, path="/regulator/supply", by=by)
     return visitor.page(
         "regulator/supply.html",
         asked=asked.within(told),

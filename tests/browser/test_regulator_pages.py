@@ -34,7 +34,8 @@ PAGES = (
     *("/regulator", "/regulator/figures?by=district", "/regulator/figures?by=issuing_hospital"),
     *("/regulator/entries", "/regulator/entries/1", "/regulator/repeats", "/regulator/repeats?by=hospital"),
     *("/regulator/repeats/entries", "/regulator/reasons", "/regulator/supply", "/regulator/questions"),
-    *("/regulator/forms", "/regulator/forms/institution", "/regulator/forms/national"),
+    *("/regulator/forms", "/regulator/forms/national"),
+    "/regulator/forms/institution?from=2026-05&to=2026-06",
     *("/regulator/investigations", "/regulator/recount"),
 )
 ITEMS = {"CT07": "胸部CT平扫", "CT01": "头颅CT平扫"}
@@ -129,6 +130,7 @@ def test_every_page_can_be_read_by_everybody(browser: Browser, books: House, lan
     faults = []
     for path in PAGES:
         seen.open(path)
+        settled(seen)
         try:
             seen.assert_good(re.sub("[/?=]", "-", path.strip("/")))
         except AssertionError as fault:
@@ -173,16 +175,22 @@ def test_figures_are_those_of_the_api_to_the_fen(browser: Browser, books: House,
 
 def shown_rows(seen: Visit, by: str) -> list[list[str]]:
     """Return the cells of the table beside a chart."""
+    settled(seen)
     rows = seen.page.locator(f".card:has(#chart-{by}) tbody tr")
     return [rows.nth(place).locator("th, td").all_inner_texts() for place in range(rows.count())]
 
 
+def settled(seen: Visit) -> None:
+    """Wait until every part of the page is there."""
+    expect(seen.page.locator("[id^=ranked-]:not(:has(table))")).to_have_count(0)
+
+
 def charted(seen: Visit, by: str) -> list[Any]:
     """Return what a chart is drawn from, where there is one."""
-    data = seen.page.locator(f"#chart-{by}-data")
-    if not data.count():
+    place = seen.page.locator(f"#chart-{by}")
+    if not place.count():
         return []
-    found: list[Any] = json.loads(data.text_content() or "")["series"][0]["values"]
+    found: list[Any] = json.loads(place.get_attribute("data-told") or "")["series"][0]["values"]
     return found
 
 
@@ -325,7 +333,11 @@ def test_without_scripts_everything_is_read_and_a_recount_is_seen_to_its_end(
 ) -> None:
     seen = signed_in(browser, books, "regulator", java_script_enabled=False)
     seen.open("/regulator?item=CT07")
-    assert seen.page.locator(".card table").count() == 5
+    assert seen.page.locator(".card table").count() == 2
+    assert (
+        seen.page.locator("#ranked-item a").get_attribute("href")
+        == "/regulator/figures?from=2026-01&to=2026-06&item=CT07&by=item"
+    )
     assert not seen.page.locator(".chart").first.is_visible()
     seen.open("/regulator/recount")
     seen.page.get_by_role("button", name=WORDS["zh"]["begin"]).click()

@@ -82,8 +82,8 @@ function tell(chart, told, place) {
 }
 
 function draw(place) {
-  const told = JSON.parse(document.getElementById(`${place.id}-data`).textContent);
-  if (!told.labels.length) return;
+  const told = JSON.parse(place.dataset.told);
+  if (!told.labels.length || !place.hidden) return;
   place.hidden = false;
   if (lies(told)) place.style.height = `${Math.max(told.labels.length, 3) * 1.8 + 3}rem`;
   const chart = echarts.init(place, null, { devicePixelRatio: Math.max(devicePixelRatio, 2), locale: told.lang === "zh" ? "ZH" : "EN" });
@@ -96,6 +96,7 @@ function draw(place) {
 }
 
 document.querySelectorAll(".chart[id]").forEach(draw);
+document.addEventListener("htmx:load", (event) => event.detail.elt.parentElement?.querySelectorAll(".chart[id]").forEach(draw));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((each) => each.paint()));
 // On paper every chart has the paper's width, and its own again afterwards.
 addEventListener("beforeprint", () => drawn.forEach((each) => each.chart.resize({ width: 960 })));
