@@ -85,19 +85,22 @@ def _in_order(
 ) -> tuple[Sequence[Group], Sequence[Parts]]:
     """Return the groups of a page and one more if there is one, and what all come to.
 
-    To know what saved most, all are read: so by one grouping alone, which has thousands at most.
+    One grouping has thousands of groups at most: all of them are had at once, and with them what they come to. To know
+    what saved most, all must be read. Raises InvalidInput for an order of more than one grouping.
     """
     is_summed = asked.as_of is None and set(asked.group_by) <= _GROUP_COLUMNS.keys()
     read = _summed if is_summed else event_figures.read
-    if order == "key":
-        return read(session, asked, offset, limit)
-    if len(asked.group_by) != 1:
+    is_single = len(asked.group_by) == 1
+    if order == "net" and not is_single:
         raise InvalidInput(
             "只有单一分组可按净节约排序", "Only one grouping has an order by net", field="order"
         )
+    if order == "key" and not (is_summed and is_single):
+        return read(session, asked, offset, limit)
     found, everything = read(session, asked, 0, None)
-    ranked = sorted(found, key=lambda group: (-_figures([group[1]])["net_fen"], group[0]))
-    return ranked[offset : None if limit is None else offset + limit + 1], everything
+    if order == "net":
+        found = sorted(found, key=lambda group: (-_figures([group[1]])["net_fen"], group[0]))
+    return found[offset : None if limit is None else offset + limit + 1], everything
 
 
 def _summed(
