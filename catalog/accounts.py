@@ -64,9 +64,13 @@ def first_operator(catalogue: Catalogue, caller: Caller) -> str | None:
 
 
 def reset(catalogue: Catalogue, caller: Caller, name: str) -> str:
-    """Forget an account's password and second factor, end its sessions, and return a new link; audited."""
+    """Forget an account's password and second factor, end its sessions, and return a new link; audited.
+
+    Raises NotFound, Conflict for one's own.
+    """
     with transaction(catalogue.engine) as session:
         row = by_name(session, name)
+        _refuse_own(caller, row)
         row.password_hash, row.totp_cipher, row.totp_confirmed = None, None, False
         row.active = True
         end_sessions(session, row)
@@ -76,9 +80,10 @@ def reset(catalogue: Catalogue, caller: Caller, name: str) -> str:
 
 
 def disable(catalogue: Catalogue, caller: Caller, name: str) -> None:
-    """Shut an account out at once; audited. Raises NotFound."""
+    """Shut an account out at once; audited. Raises NotFound, Conflict for one's own."""
     with transaction(catalogue.engine) as session:
         row = by_name(session, name)
+        _refuse_own(caller, row)
         row.active = False
         end_sessions(session, row)
         session.execute(delete(AccountLink).where(AccountLink.account_id == row.id))
@@ -91,6 +96,38 @@ def unlock(catalogue: Catalogue, caller: Caller, name: str) -> None:
         row = by_name(session, name)
         lockouts.forget(session, catalogue, name)
         _record(session, caller, "account.unlock", row)
+
+
+def change_role(catalogue: Catalogue, caller: Caller, name: str, role: str, hospital_code: str) -> None:
+    """Let an account be of another role or hospital; what it is now counts for its open sessions at once. Audited.
+
+    Raises NotFound, Conflict for one's own: nobody is left without an operator by a slip.
+    """
+    with transaction(catalogue.engine) as session:
+        hospital = hospital_by_code(session, hospital_code) if hospital_code else None
+        row = by_name(session, name)
+        _refuse_own(caller, row)
+        before = {"role_before": row.role, "hospital_before": row.hospital_id}
+        row.role, row.hospital_id = role, hospital.id if hospital else None
+        _record(session, caller, "account.role", row, role_after=role, **before)
+
+
+def sign_out(catalogue: Catalogue, caller: Caller, name: str) -> int:
+    """End every session of an account and return how many there were; audited. Raises NotFound."""
+    with transaction(catalogue.engine) as session:
+        row = by_name(session, name)
+        ended = end_sessions(session, row)
+        _record(session, caller, "account.sign_out", row, sessions=ended)
+        return ended
+
+
+def end_others(catalogue: Catalogue, caller: Caller, keep: bytes) -> int:
+    """End every session of one's own account but `keep`, and return how many there were; audited."""
+    with transaction(catalogue.engine) as session:
+        row = session.get_one(Account, caller.account_id, with_for_update=True)
+        ended = end_sessions(session, row, keep=keep)
+        _record(session, caller, "session.others.end", row, sessions=ended)
+        return ended
 
 
 def listed(catalogue: Catalogue) -> list[dict[str, Any]]:
@@ -201,14 +238,26 @@ def by_name(session: Session, name: str) -> Account:
     """Return an account, locked. Raises NotFound."""
     row = session.scalars(select(Account).where(Account.name == name).with_for_update()).one_or_none()
     if row is None:
-        raise NotFound("没有该账号", "No such account", code="unknown_account")
+        raise unknown_account()
     return row
 
 
-def end_sessions(session: Session, row: Account, keep: bytes = b"") -> None:
-    """End the sessions of an account, all but one."""
+def unknown_account() -> NotFound:
+    """Return the error that says that nobody has this name."""
+    return NotFound("没有该账号", "No such account", code="unknown_account")
+
+
+def end_sessions(session: Session, row: Account, keep: bytes = b"") -> int:
+    """End the sessions of an account, all but one, and return how many there were."""
     others = (AccountSession.account_id == row.id) & (AccountSession.digest != keep)
-    session.execute(delete(AccountSession).where(others))
+    return len(session.scalars(delete(AccountSession).where(others).returning(AccountSession.digest)).all())
+
+
+def _refuse_own(caller: Caller, row: Account) -> None:
+    if caller.account_id == row.id:
+        raise Conflict(
+            "不能对自己的账号这样做", "This cannot be done to one's own account", code="own_account"
+        )
 
 
 def _linked(session: Session, catalogue: Catalogue, link: str) -> Account:
@@ -250,5 +299,5 @@ def _caller_of(row: Account) -> Caller:
     return Caller(row.name, row.role, account_id=row.id)
 
 
-def _record(session: Session, caller: Caller, action: str, row: Account) -> None:
-    audit.record(session, caller, action, hospital_id=row.hospital_id, account_id=row.id)
+def _record(session: Session, caller: Caller, action: str, row: Account, **detail: Any) -> None:
+    audit.record(session, caller, action, hospital_id=row.hospital_id, account_id=row.id, **detail)

@@ -21,6 +21,7 @@ from catalog.errors import Conflict, IntegrityFault, InvalidInput
 from catalog.objects import ObjectStore
 
 PREFIX: Final = "heads/"
+_TAIL_BYTES: Final = 4096  # a line has less than 500
 _KEY: Final = re.compile(r"heads/\d{12}\.json")
 
 
@@ -114,6 +115,16 @@ def file_anchors(path: Path) -> Iterator[Anchor]:
                     yield Anchor.read(line)
     except OSError as error:
         raise InvalidInput("锚定文件无法读取", "The anchor file cannot be read", field="anchor") from error
+
+
+def last_file_anchor(path: Path) -> Anchor | None:
+    """Return the newest anchor of the file, or None where there is none yet. Raises InvalidInput, OSError."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        whole = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"}\n")]
+    return Anchor.read(whole[-1]) if whole else None
 
 
 def stored_anchors(store: ObjectStore, after: int = 0) -> Iterator[Anchor]:

@@ -11,6 +11,7 @@ _CHANGES: Final = (
         "disable",
         "unlock",
         "password",
+        "role",
         "reset",
         "totp",
         "totp_begin",

@@ -4,6 +4,7 @@ Where they come from one source it waits up to an hour. Everybody else waits two
 does not keep the name's owner out.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -81,3 +82,14 @@ def _digest(catalogue: Catalogue, name: str) -> bytes:
 
 def _source(catalogue: Catalogue, source: str) -> bytes:
     return catalogue.vault.digest("source", source) if source else _EVERY_SOURCE
+
+
+def locked(session: Session, catalogue: Catalogue, names: Collection[str]) -> dict[str, datetime]:
+    """Return until when names are shut out, for those that are, from whatever source."""
+    digests = {_digest(catalogue, name): name for name in names}
+    query = (
+        select(SignInFailure.name_digest, func.max(SignInFailure.locked_until))
+        .where(SignInFailure.name_digest.in_(digests), SignInFailure.locked_until > catalogue.clock())
+        .group_by(SignInFailure.name_digest)
+    )
+    return {digests[digest]: until for digest, until in session.execute(query).tuples()}

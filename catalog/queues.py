@@ -28,7 +28,7 @@ def counts(catalogue: Catalogue, caller: Caller) -> dict[str, Any]:
     with transaction(catalogue.engine) as session:
         found = {name: _counted(session, query) for name, query in _queries(catalogue).items()}
         found["price_gaps"] = _whole(price_list.gap_count(session, catalogue, local_day(catalogue.clock())))
-        found["certificates"] = _whole(_ending_certificates(session, catalogue))
+        found["certificates"] = _whole(ending_certificates(session, catalogue))
         audit.record(session, caller, "queues.list")
     found["qc_expiring"] = _whole(len(qc.expiring(catalogue, EXPIRING_DAYS)))
     return {"most": MOST, "expiring_days": EXPIRING_DAYS, "queues": found}
@@ -71,7 +71,7 @@ def _whole(count: int) -> dict[str, Any]:
     return {"count": count, "more": False}
 
 
-def _ending_certificates(session: Session, catalogue: Catalogue) -> int:
+def ending_certificates(session: Session, catalogue: Catalogue) -> int:
     """Return how many application entities have a certificate that ends within EXPIRING_DAYS, or has ended."""
     until = (catalogue.clock() + timedelta(days=EXPIRING_DAYS)).isoformat()
     ends = session.scalars(select(Peer.certificate_ends).where(Peer.active, Peer.certificate_ends != {}))

@@ -78,6 +78,11 @@ def _clinical(opened: str, verbs: tuple[str, ...] = _WRITE) -> Guard:
     return Guard(_any_of(_OWN, opened, _CURATION), _any_of(_OWN, _CURATION), verbs)
 
 
+def _kept_by_operators(*verbs: str) -> Guard:
+    """Are made by operators and used by whoever signs in."""
+    return Guard(_acting("gate", "operator"), _acting("gate", "operator"), verbs, added=_acting("operator"))
+
+
 def _part_of(parent: str, link: str) -> Guard:
     """Are seen as what they are a part of is seen, and written by its hospital."""
     seen = f"exists (select from {parent} where {link})"
@@ -86,6 +91,7 @@ def _part_of(parent: str, link: str) -> Guard:
 
 
 _CLOSED: Final = Guard("false")
+_ENTRANCE: Final = _acting("gate", "operator")
 _ANYBODY: Final = "(select acting_role()) is not null"
 _FIGURES: Final = ("regulator", "auditor")
 _INVESTIGATION: Final = _acting(*_FIGURES, "curator", "operator")  # the last two erase
@@ -183,11 +189,11 @@ GUARDS: Final[dict[str, Guard]] = {
     "client_assertion": _only("gate"),
     "revoked_token": _only("gate", verbs=()),
     "blocked_subject": _only("gate", verbs=()),
-    "account": _only("gate", verbs=("update",)),
-    "account_link": _only("gate", verbs=("update", "delete")),
-    "account_session": _only("gate"),
+    "account": _kept_by_operators("insert", "update"),
+    "account_link": _kept_by_operators(*_WRITE),
+    "account_session": Guard(_ENTRANCE, _ENTRANCE, _WRITE, added=_acting("gate")),
     "launched_session": _only("gate"),
-    "sign_in_failure": _only("gate"),
+    "sign_in_failure": Guard(_ENTRANCE, _ENTRANCE, _WRITE, added=_acting("gate")),
     "cds_client": Guard(_any_of(_OWN, _acting("gate")), _acting("gate"), ("update",)),
     "cds_nonce": _only("gate"),
     # whoever acts leaves a record, and only its readers see any

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, inspect, text
 
 from catalog import row_security
 
-NEWEST: Final = "0039"
+NEWEST: Final = "0040"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LOCK_KEY: Final = 0x48_55_52_45_4E
 

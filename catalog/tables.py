@@ -488,6 +488,7 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_event_person_id", "person_id"),
         Index("ix_audit_event_caller_id", "caller", "id"),
+        Index("ix_audit_event_refused", "id", postgresql_where=text("action = 'association_refused'")),
         Index("ix_audit_event_recorded_at", "recorded_at", **IN_ORDER),
     )
     id: Mapped[int] = identity()

@@ -63,6 +63,7 @@ class WebhookDelivery(Base):
             "notice_id",
             postgresql_where=text("state = 'queued'"),
         ),
+        Index("ix_webhook_delivery_dead", "webhook_id", postgresql_where=text("state = 'dead'")),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     webhook_id: Mapped[int] = mapped_column(ForeignKey("webhook.id"))

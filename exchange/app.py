@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from catalog.revocations import Revocations
 from catalog.scope import GATE, acting_as, scoped
 from catalog.swift import Swift
 from exchange import (
+    accounts,
     admin,
     break_glass,
     cds_hooks,
@@ -51,6 +53,7 @@ from exchange import (
     report_curation,
     reports,
     reviews,
+    running,
     savings,
     session,
     sheets,
@@ -74,6 +77,7 @@ from exchange.issuers import Issuers
 from exchange.overload import Overload
 from exchange.pace import Pace
 from exchange.password_work import PasswordWork
+from exchange.pulse import Outlook, Pulse
 from exchange.recount_desk import RecountDesk
 from exchange.security_headers import SecurityHeaders
 from exchange.settings import ExchangeSettings
@@ -148,7 +152,9 @@ _PARTS: Final = (
     erasures,
     break_glass,
     oauth,
+    accounts,
     clients,
+    running,
     session,
     launches,
     health,
@@ -195,6 +201,7 @@ def create_app(
     counters: Callable[[], Mapping[str, int | float]] = dict,
     store: ObjectStore | None = None,
     deposits: Deposits | None = None,
+    anchor_file: Path | None = None,
 ) -> FastAPI:
     """Return the service. Raises LookupError where a route is missing from the table of who may call it."""
     gate = Gate(
@@ -240,6 +247,9 @@ def create_app(
     app.state.deadline = deadline
     app.state.health = health_probes
     app.state.counters = counters
+    app.state.pulse = Pulse()
+    app.state.outlook = Outlook()
+    app.state.anchor_file = anchor_file
     app.state.pace = Pace(settings)
     app.state.public_list = PublicList(acting_as(catalogue, GATE))
     app.state.harvest = Harvest(settings)

@@ -158,6 +158,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
     ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
+    ("POST", "/v1/session/others/end"): Rule(_EVERY_ROLE, "session.own", "session.others.end"),
     ("GET", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.read", (404, 502)),
     ("DELETE", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.end", (404,)),
     ("POST", "/v1/launches"): Rule(_SYSTEM, "launches.write", "launch.add", (404,)),
@@ -291,6 +292,23 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/admin/qc/import"): Rule(_CURATOR, "qc.write", "qc.import", (404, 409)),
     ("POST", "/v1/admin/qc/consortia"): Rule(_CURATOR, "qc.write", "qc.consortium", (404, 409)),
     ("POST", "/v1/admin/qc/{evaluation_id}/end"): Rule(_CURATOR, "qc.write", "qc.end", (404, 409)),
+    ("GET", "/v1/admin/running"): Rule(_OPERATOR, "running.read", _NONE),
+    ("GET", "/v1/admin/running/hospitals"): Rule(_OPERATOR, "running.read", _NONE),
+    ("GET", "/v1/admin/running/refusals"): Rule(_OPERATOR, "running.read", _NONE),
+    ("GET", "/v1/admin/accounts"): Rule(_OPERATOR, "accounts.write", "accounts.list"),
+    ("POST", "/v1/admin/accounts"): Rule(_OPERATOR, "accounts.write", "account.add", (404, 409)),
+    ("GET", "/v1/admin/accounts/{name}"): Rule(_OPERATOR, "accounts.write", "accounts.show", (404,)),
+    ("POST", "/v1/admin/accounts/{name}/reset"): Rule(
+        _OPERATOR, "accounts.write", "account.reset", (404, 409)
+    ),
+    ("POST", "/v1/admin/accounts/{name}/disable"): Rule(
+        _OPERATOR, "accounts.write", "account.disable", (404, 409)
+    ),
+    ("POST", "/v1/admin/accounts/{name}/unlock"): Rule(_OPERATOR, "accounts.write", "account.unlock", (404,)),
+    ("POST", "/v1/admin/accounts/{name}/role"): Rule(_OPERATOR, "accounts.write", "account.role", (404, 409)),
+    ("POST", "/v1/admin/accounts/{name}/sign-out"): Rule(
+        _OPERATOR, "accounts.write", "account.sign_out", (404,)
+    ),
     ("GET", "/v1/admin/clients"): Rule(_OPERATOR, "clients.write", "clients.list"),
     ("POST", "/v1/admin/clients"): Rule(_OPERATOR, "clients.write", "client.add", (404, 409)),
     ("POST", "/v1/admin/clients/{client_id}/keys"): Rule(_OPERATOR, "clients.write", "client.rotate", (404,)),

@@ -56,6 +56,7 @@ def api(
             lambda: read_counters(place.run_dir / "metrics"),
             store,
             deposits,
+            place.data_dir / "audit" / "heads.jsonl",
         )
         _rest_what_stays()
         outbound = settings.outbound()

@@ -47,6 +47,11 @@ class Health:
         now = time.monotonic()
         return {name: _public(seen, now) for name, seen in self._seen.items()}
 
+    def whole(self) -> dict[str, dict[str, Any]]:
+        """Return the last answer of each store with what only operators are told: keys that begin with `_`."""
+        shown = self.components()
+        return {name: {**self._seen[name], **shown[name]} for name in shown}
+
     def ready(self) -> bool:
         """Say whether everything that a check or a C-STORE needs is up."""
         components = self.components()
@@ -54,13 +59,15 @@ class Health:
 
     def _watch(self, name: str) -> None:
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 seen = {"state": "up", **self._probes[name]()}
             except HurenError as error:
                 seen = {"state": "down", "code": error.code}
             except OSError:
                 seen = {"state": "down", "code": "io_error"}
-            self._seen[name] = seen | {"_at": time.monotonic()}
+            ended = time.monotonic()
+            self._seen[name] = seen | {"_at": ended, "_milliseconds": round((ended - began) * 1000, 1)}
             self._stop.wait(_EVERY_SECONDS)
 
 

@@ -137,6 +137,14 @@ def sign_out(request: Request, caller: CallerOf, cookie: Cookie, catalogue: Gate
     return answer
 
 
+@router.post(
+    "/others/end", summary="结束其他会话 / sign out everywhere else", responses=answers({"ended": 2})
+)
+def end_others(caller: CallerOf, cookie: AccountCookie, catalogue: GateOf) -> Json:
+    """End every session of one's account but this one."""
+    return Json({"ended": accounts.end_others(catalogue, caller, sessions.digest_of(cookie))})
+
+
 @router.post("/password", summary="修改口令 / another password", responses=answers({"changed": True}))
 async def change_password(
     body: PasswordIn, caller: CallerOf, cookie: AccountCookie, catalogue: GateOf, passwords: PasswordWorkOf

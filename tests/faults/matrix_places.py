@@ -216,6 +216,7 @@ PLACES: Final[dict[Route, Place]] = {
     ("GET", "/fhir/AuditEvent/{record_id}"): Place("record", of_roles={"auditor": {FOREIGN: 200}}),
     ("GET", "/v1/session"): _NO_SESSION,
     ("DELETE", "/v1/session"): _NO_SESSION,
+    ("POST", "/v1/session/others/end"): _NO_SESSION,
     ("GET", "/v1/session/launch"): _NO_SESSION,
     ("DELETE", "/v1/session/launch"): _NO_SESSION,
     # who is handed over is not looked up
@@ -353,6 +354,19 @@ PLACES: Final[dict[Route, Place]] = {
     ("POST", "/v1/admin/qc/{evaluation_id}/end"): Place(
         "evaluation", body=lambda _: {"last_day": "2026-06-30"}
     ),
+    ("GET", "/v1/admin/running"): Place(),
+    ("GET", "/v1/admin/running/hospitals"): Place(),
+    ("GET", "/v1/admin/running/refusals"): Place(),
+    ("GET", "/v1/admin/accounts"): Place(),
+    ("POST", "/v1/admin/accounts"): Place(
+        "hospital", {OWN: 201}, lambda n: {"name": "dr.matrix", "role": "doctor", "hospital": n["code"]}
+    ),
+    ("GET", "/v1/admin/accounts/{name}"): Place("account"),
+    ("POST", "/v1/admin/accounts/{name}/reset"): Place("account"),
+    ("POST", "/v1/admin/accounts/{name}/disable"): Place("account"),
+    ("POST", "/v1/admin/accounts/{name}/unlock"): Place("account"),
+    ("POST", "/v1/admin/accounts/{name}/role"): Place("account", body=lambda _: {"role": "curator"}),
+    ("POST", "/v1/admin/accounts/{name}/sign-out"): Place("account"),
     ("GET", "/v1/admin/clients"): Place(),
     ("POST", "/v1/admin/clients"): Place(
         "hospital", {OWN: 201}, lambda n: {"client_id": "m", "hospital": n["code"], "jwks": _KEYS}

@@ -9,6 +9,7 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from catalog import (
+    accounts,
     break_glass,
     clients,
     conflicts,
@@ -412,6 +413,7 @@ def _registered(city: City, outbound: Outbound) -> dict[str, dict[Kind, Names]]:
     """What operators and curators keep: it belongs to no hospital."""
     given = Registration("his-b", "hospital_system", "B", ("checks.read",), Signer("EdDSA").jwks["keys"])
     clients.add(city.catalogue, _OPERATOR, given)
+    accounts.add(city.catalogue, _OPERATOR, "li", "doctor", "B")
     hook = webhooks.add(city.catalogue, outbound, _OPERATOR, "B", "https://hooks.b.example/huren")
     for code in ("C", "D"):
         city.hospital(code)
@@ -419,6 +421,7 @@ def _registered(city: City, outbound: Outbound) -> dict[str, dict[Kind, Names]]:
     with transaction(city.catalogue.engine) as session:
         evaluation = session.scalars(select(QcEvaluation.id).limit(1)).one()
     return {
+        "account": {OWN: {"name": "li"}, UNKNOWN: {"name": "nobody"}, MALFORMED: {"name": "L"}},
         "client": {
             OWN: {"client_id": "his-b"},
             UNKNOWN: {"client_id": "his-z"},
