@@ -100,6 +100,9 @@ from exchange.web import (
     entrance,
     launch,
     look,
+    operator,
+    operator_accounts,
+    operator_clients,
     public,
     regulator,
     regulator_entries,
@@ -181,6 +184,9 @@ _PARTS: Final = (
     regulator_questions,
     regulator_investigations,
     regulator_recount,
+    operator,
+    operator_accounts,
+    operator_clients,
 )
 
 

@@ -99,6 +99,16 @@ async def password(visitor: VisitorOf) -> Response:
     return visitor.go("/account", done="password")
 
 
+@router.post("/account/others")
+async def end_others(visitor: VisitorOf) -> Response:
+    """Sign out everywhere else."""
+    try:
+        await visitor.ask("POST", "/v1/session/others/end")
+    except Refusal as refusal:
+        return await _account(visitor, refusal)
+    return visitor.go("/account", done="others")
+
+
 @router.get("/account/second-factor")
 async def second_factor(visitor: VisitorOf) -> Response:
     """Tell what a second factor is, and begin one."""

@@ -58,7 +58,14 @@ MENUS: Final[Mapping[str, tuple[Place, ...]]] = {
         Place("/regulator/investigations", msgid("立案")),
         Place("/regulator/recount", msgid("重新核算")),
     ),
-    "operator": (Place("/operator", msgid("运行")),),
+    "operator": (
+        Place("/operator", msgid("运行")),
+        Place("/operator/hospitals", msgid("机构运行")),
+        Place("/operator/audit", msgid("审计链")),
+        Place("/operator/accounts", msgid("账号管理")),
+        Place("/operator/clients", msgid("系统接入")),
+        Place("/operator/webhooks", msgid("通知地址")),
+    ),
 }
 
 

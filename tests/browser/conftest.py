@@ -44,6 +44,7 @@ class House:
     url: str
     grants: list[str] = field(default_factory=list)
     accounts: set[str] = field(default_factory=set)
+    app: Any = None
     _last: str = ""
 
     def token(self, role: str = "doctor", hospital: str = "B") -> str:
@@ -154,7 +155,7 @@ def open_house(
     server, thread = _serve(app, settings.connection_limits())
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield House(made[0], Images(made[0], store, folder), key, f"http://127.0.0.1:{port}")
+        yield House(made[0], Images(made[0], store, folder), key, f"http://127.0.0.1:{port}", app=app)
     finally:
         server.should_exit = True
         thread.join(20)

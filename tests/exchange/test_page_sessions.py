@@ -145,6 +145,22 @@ def test_signing_out_ends_the_session_and_has_the_browser_forget(browser: Browse
     assert browser.get("/account").headers["location"] == "/sign-in"
 
 
+def test_one_signs_out_everywhere_else_and_stays_signed_in_here(browser: Browser) -> None:
+    browser.sign_in("doctor.one")
+    elsewhere = browser.cookie
+    browser.has("")
+    browser.sign_in("doctor.one")
+    own = browser.cookie
+    assert browser.post("/account/others", {"csrf": "0" * 64}).status_code == 403
+    ended = browser.post("/account/others", {"csrf": browser.token()})
+    assert (ended.status_code, ended.headers["location"]) == (303, "/account?done=others")
+    assert "仅此处仍登录" in browser.get("/account?done=others").text
+    browser.has(elsewhere)
+    assert browser.get("/account").headers["location"] == "/sign-in"
+    browser.has(own)
+    assert browser.get("/account").status_code == 200
+
+
 def test_failures_in_a_row_shut_a_name_out_and_the_page_says_for_how_long(browser: Browser) -> None:
     answers = [browser.sign_in("doctor.one", "not the right one") for _ in range(FREE_TRIES + 1)]
     assert [each.status_code for each in answers[:-1]] == [403] * FREE_TRIES
