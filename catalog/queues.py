@@ -19,7 +19,7 @@ from catalog.tables_quality import QualityTask
 from catalog.tables_reports import Report, ReportHold
 from catalog.tables_review import ReviewTask
 
-MOST: Final = 500
+MOST: Final = 200
 EXPIRING_DAYS: Final = 60
 
 

@@ -20,6 +20,7 @@ from catalog.tables import Study
 from catalog.tables_items import RemapJob
 
 BATCH: Final = 200
+TRIED: Final = 50  # of the newest studies, for whoever waits to see what would change
 
 Progress = Callable[[int, int], None]
 
@@ -95,8 +96,8 @@ def remap_studies(catalogue: Catalogue, study_ids: Iterable[int]) -> int:
 
 
 def newest_stale(session: Session, catalogue: Catalogue, hospital_id: int | None = None) -> tuple[int, int]:
-    """Return how many of the newest studies were looked at, a BATCH at most, and how many would be mapped otherwise."""
-    query = select(Study).where(~Study.withdrawn).order_by(Study.id.desc()).limit(BATCH)
+    """Return how many of the newest studies were looked at, TRIED at most, and how many would be mapped otherwise."""
+    query = select(Study).where(~Study.withdrawn).order_by(Study.id.desc()).limit(TRIED)
     if hospital_id is not None:
         query = query.where(Study.hospital_id == hospital_id)
     found = session.scalars(query).all()

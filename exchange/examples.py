@@ -390,14 +390,14 @@ WITHDRAWN: Final[dict[str, Any]] = {
     ]
 }
 QUEUES: Final[dict[str, Any]] = {
-    "most": 1000,
+    "most": 200,
     "expiring_days": 60,
     "queues": {
         **{
             name: {"count": 1, "more": False}
             for name in ("mapping", "local_codes", "identity_numbers", "identity_studies", "identity_reports")
         },
-        "unmapped": {"count": 1000, "more": True},
+        "unmapped": {"count": 200, "more": True},
         **{
             name: {"count": 0, "more": False}
             for name in (

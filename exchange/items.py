@@ -233,7 +233,7 @@ def import_local_codes(
                 "started_at": "2026-06-30T04:00:00+00:00",
                 "finished_at": "2026-06-30T04:09:00+00:00",
             },
-            "looked_at": 200,
+            "looked_at": 50,
             "would_change": 3,
         }
     ),
