@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from catalog import audit, commitments, qc, running_notices
+from catalog import audit, commitments, qc, running_notices, webhooks, withdrawals
 from catalog.audit_seal import open_signer
 from catalog.audit_sealer import Sealer
 from catalog.context import Caller
 from catalog.db import transaction
+from catalog.outbound import Outbound
 from catalog.queues import EXPIRING_DAYS
 from exchange.pulse import Pulse
 from exchange.spool_state import spool_state
@@ -141,6 +142,27 @@ def test_commitments_and_months_that_wait_are_counted(now: Service) -> None:
     assert told["commitments"]["oldest_at"] is not None
     assert before["commitments"]["waiting"] == before["commitments"]["failed"] == 0
     assert told["recount"]["waiting"] == 1, "the month of the study that A brought"
+
+
+def test_deliveries_that_wait_and_that_were_given_up_are_told_of_their_hospital(service: Service) -> None:
+    city, doctor = service.city, Caller("dr.B", "doctor", "B")
+    outbound = Outbound(hosts=frozenset({"hooks.b.example"}), networks=(), https_only=True, seconds=5)
+    operator = Caller("op", "operator")
+    webhooks.add(city.catalogue, outbound, operator, "B", "https://hooks.b.example/huren")
+    check = city.check(doctor, [{"order_number": "o1", "item_code": "CT07"}])
+    city.decide(doctor, check, "o1", "recognise")
+    system = Caller("his.A", "hospital_system", "A")
+    withdrawals.withdraw_study(city.catalogue, system, "2.25.1001", "录入错误")
+
+    def told() -> tuple[Any, ...]:
+        job, (_, b) = jobs(service)["webhooks"], running(service, "/hospitals")["hospitals"]
+        return job["waiting"], job["failed"], b["webhooks_waiting"], b["webhooks_given_up"]
+
+    assert told() == (1, 0, 1, 0)
+    with transaction(city.catalogue.engine) as session:
+        session.execute(text("update webhook_delivery set state = 'dead'"))
+    assert told() == (0, 1, 0, 1)
+    assert "webhooks" in [each["kind"] for each in running(service)["notices"]]
 
 
 def test_the_chain_is_told_with_its_anchor_and_what_contradicts_it_is_said(
