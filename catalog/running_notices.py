@@ -32,18 +32,16 @@ def notices(told: Mapping[str, Any], outlook: Mapping[str, int], now: datetime) 
     return sorted(found, key=lambda each: each["level"] != "bad")
 
 
-def _notice(
-    level: str, kind: str, count: int | None = None, at: datetime | None = None, subject: str = ""
-) -> dict[str, Any]:
+def _notice(level: str, kind: str, count: int | None = None, at: datetime | None = None) -> dict[str, Any]:
     told, told_en = _WORDS[kind]
     shown = {"level": level, "kind": kind, "text": told, "text_en": told_en}
-    return {**shown, "subject": subject, "count": count, "at": at}
+    return {**shown, "subject": "", "subject_en": "", "count": count, "at": at}
 
 
 def _of_stores(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for each in told["stores"]:
         if each["state"] == "down":
-            yield _notice("bad", "store_down", subject=each["name"])
+            yield _notice("bad", "store_down") | {"subject": each["name"], "subject_en": each["name_en"]}
     spool = told["spool"]
     if spool is None:
         return

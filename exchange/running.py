@@ -55,7 +55,14 @@ _RUNNING: Final[dict[str, Any]] = {
         "total_bytes": 1024 << 30,
     },
     "stores": [
-        {"store": "database", "name": "数据库", "name_en": "Database", "state": "up", "milliseconds": 0.8}
+        {
+            "store": "database",
+            "name": "数据库",
+            "name_en": "Database",
+            "state": "up",
+            "code": None,
+            "milliseconds": 0.8,
+        }
     ],
     "jobs": [
         {
@@ -83,6 +90,7 @@ _RUNNING: Final[dict[str, Any]] = {
             "text": "通知投递已放弃",
             "text_en": "Deliveries to webhooks were given up",
             "subject": "",
+            "subject_en": "",
             "count": 2,
             "at": None,
         }
@@ -168,7 +176,8 @@ def _named(names: Mapping[str, tuple[str, str]], key: str) -> dict[str, str]:
 
 def _store(name: str, seen: Mapping[str, Any]) -> dict[str, Any]:
     shown = {"store": name, **_named(_STORES, name), "state": seen["state"]}
-    return {**shown, "code": seen.get("code"), "milliseconds": seen.get("_milliseconds")}
+    took = seen.get("_milliseconds") if seen["state"] == "up" else None
+    return {**shown, "code": seen.get("code"), "milliseconds": took}
 
 
 def _spool(seen: Mapping[str, Any]) -> dict[str, Any] | None:

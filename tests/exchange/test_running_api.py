@@ -231,7 +231,7 @@ def test_what_soon_ends_is_counted_as_the_list_of_it_shows_it(service: Service) 
 
 AT = datetime(2026, 6, 30, 4, 0, tzinfo=UTC)
 WELL: dict[str, Any] = {
-    "stores": [{"name": "数据库", "state": "up"}],
+    "stores": [{"name": "数据库", "name_en": "Database", "state": "up"}],
     "spool": {"free_bytes": 50, "total_bytes": 100, "quarantined": 0},
     "jobs": [
         {"kind": kind, "waiting": 1, "failed": 0, "oldest_at": AT - timedelta(minutes=1)}
@@ -246,7 +246,7 @@ WELL: dict[str, Any] = {
     [
         ({}, []),
         ({"spool": None}, []),
-        ({"stores": [{"name": "数据库", "state": "down"}]}, [("bad", "store_down")]),
+        ({"stores": [{**WELL["stores"][0], "state": "down"}]}, [("bad", "store_down")]),
         ({"spool": {**WELL["spool"], "free_bytes": 9}}, [("warn", "disk_low")]),
         ({"spool": {**WELL["spool"], "free_bytes": 4}}, [("bad", "disk_low")]),
         ({"spool": {**WELL["spool"], "quarantined": 2}}, [("bad", "quarantined")]),
