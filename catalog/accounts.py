@@ -126,7 +126,7 @@ def end_others(catalogue: Catalogue, caller: Caller, keep: bytes) -> int:
     with transaction(catalogue.engine) as session:
         row = session.get_one(Account, caller.account_id, with_for_update=True)
         ended = end_sessions(session, row, keep=keep)
-        _record(session, caller, "session.others.end", row, sessions=ended)
+        _record(session, caller, "session.end", row, sessions=ended)
         return ended
 
 

@@ -158,7 +158,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/fhir/AuditEvent/{record_id}"): Rule(_AUDITOR, "audit.read", "audit.", (404,)),
     ("GET", "/v1/session"): Rule(_EVERY_ROLE, "session.own", _NONE),
     ("DELETE", "/v1/session"): Rule(_EVERY_ROLE, "session.own", "session.sign_out"),
-    ("POST", "/v1/session/others/end"): Rule(_EVERY_ROLE, "session.own", "session.others.end"),
+    ("POST", "/v1/session/others/end"): Rule(_EVERY_ROLE, "session.own", "session.end"),
     ("GET", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.read", (404, 502)),
     ("DELETE", "/v1/session/launch"): Rule(_DOCTOR, "session.own", "launch.end", (404,)),
     ("POST", "/v1/launches"): Rule(_SYSTEM, "launches.write", "launch.add", (404,)),

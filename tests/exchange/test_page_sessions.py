@@ -215,7 +215,9 @@ def test_every_page_is_open_to_its_roles_and_to_nobody_else(browser: Browser, se
         for method, path in closed:
             is_his = role in rooms.ROOMS[rooms.room_of(path)]
             found = browser.get(path) if method == "GET" else browser.post(path, {})
-            assert found.status_code in ((200, 303, 404, 422) if is_his and method == "GET" else (403,)), path
+            assert found.status_code in (200, 303, 403, 404, 422), path
+            assert ("该账号无权进入此页" in found.text) == (not is_his), (role, path)
+            assert found.status_code == 403 or (is_his and method == "GET"), (role, path)
 
 
 def test_who_has_no_second_factor_and_needs_one_can_only_get_it(browser: Browser, service: Service) -> None:
