@@ -470,17 +470,6 @@ class Monthly(Base):
     reversed_fen: Mapped[int] = mapped_column(server_default="0")
 
 
-class Idempotency(Base):
-    """The answer given to an Idempotency-Key, so that a resend gets the same one."""
-
-    __tablename__ = "idempotency"
-    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    body_sha256: Mapped[str]
-    answer: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
-
-
 class AuditEvent(Base):
     """One disclosure or act: who, in which role, from which hospital, about whom; appended, never changed."""
 

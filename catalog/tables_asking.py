@@ -1,7 +1,8 @@
-"""Tables about disclosures without an order, and about telling hospitals news over webhooks."""
+"""Tables about disclosures without an order, answers given once, and telling hospitals news over webhooks."""
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -73,3 +74,14 @@ class WebhookDelivery(Base):
     next_attempt_at: Mapped[datetime]
     error: Mapped[str | None]
     delivered_at: Mapped[datetime | None]
+
+
+class Idempotency(Base):
+    """The answer given to an Idempotency-Key, so that a resend gets the same one."""
+
+    __tablename__ = "idempotency"
+    hospital_id: Mapped[int] = mapped_column(ForeignKey("hospital.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -86,34 +86,8 @@ from exchange.store_threads import StoreThreads
 from exchange.tokens import TokenKey
 from exchange.upload import Uploads
 from exchange.viewer import Viewer
-from exchange.web import (
-    curator,
-    curator_books,
-    curator_hospitals,
-    curator_images,
-    curator_items,
-    curator_people,
-    curator_reviews,
-    doctor,
-    doctor_answers,
-    doctor_images,
-    entrance,
-    launch,
-    look,
-    operator,
-    operator_accounts,
-    operator_clients,
-    public,
-    regulator,
-    regulator_entries,
-    regulator_investigations,
-    regulator_questions,
-    regulator_recount,
-    regulator_repeats,
-    rooms,
-    static_files,
-    visitor,
-)
+from exchange.web import launch, rooms, visitor
+from exchange.web.every_page import PAGES
 
 TITLE: Final = "Huren 互认"
 _FROM_ANYBODY_BYTES: Final = 16 << 10
@@ -163,30 +137,7 @@ _PARTS: Final = (
     health,
     interface,
     public_list,
-    look,
-    static_files,
-    curator,
-    curator_books,
-    curator_hospitals,
-    curator_images,
-    curator_items,
-    curator_people,
-    curator_reviews,
-    entrance,
-    public,
-    launch,
-    doctor,
-    doctor_answers,
-    doctor_images,
-    regulator,
-    regulator_entries,
-    regulator_repeats,
-    regulator_questions,
-    regulator_investigations,
-    regulator_recount,
-    operator,
-    operator_accounts,
-    operator_clients,
+    *PAGES,
 )
 
 
