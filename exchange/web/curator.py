@@ -46,8 +46,8 @@ async def withdrawn(visitor: VisitorOf, hospital: Hospital = "", before: Before 
 async def turn(visitor: VisitorOf, act: str) -> Response:
     """Let a withdrawn study stand again, or withdraw one for its hospital."""
     form = await visitor.form()
-    code, way = text_of(form, "hospital", 32), "restore" if act == "restore" else "withdraw"
-    body = {"StudyInstanceUID": text_of(form, "uid", 64), "reason": text_of(form, "reason")}
+    code, way = text_of(form, "hospital"), "restore" if act == "restore" else "withdraw"
+    body = {"StudyInstanceUID": text_of(form, "uid"), "reason": text_of(form, "reason")}
     try:
         await visitor.ask("POST", f"/v1/admin/hospitals/{code or '-'}/studies/{way}", body=body)
     except Refusal as refusal:

@@ -28,7 +28,7 @@ async def evaluations(
 async def add_evaluation(visitor: VisitorOf) -> Response:
     """Record one evaluation."""
     form = await visitor.form()
-    given: dict[str, Any] = {name: text_of(form, name, 64) for name in _QC}
+    given: dict[str, Any] = {name: text_of(form, name) for name in _QC}
     try:
         body = {**given, "passed": text_of(form, "passed") != "no"}
         await visitor.ask("POST", "/v1/admin/qc", body=body)
@@ -57,7 +57,7 @@ async def end_evaluation(
     visitor: VisitorOf, evaluation_id: Annotated[int, Path(ge=1, lt=1 << 63)]
 ) -> Response:
     """End an evaluation early."""
-    body = {"last_day": text_of(await visitor.form(), "last_day", 10)}
+    body = {"last_day": text_of(await visitor.form(), "last_day")}
     try:
         await visitor.ask("POST", f"/v1/admin/qc/{evaluation_id}/end", body=body)
     except Refusal as refusal:
@@ -84,7 +84,7 @@ async def import_prices(visitor: VisitorOf) -> Response:
     """Say what a file would add, or add it."""
     form = await visitor.form()
     content, trial = await file_of(form), text_of(form, "way") != "import"
-    source = text_of(form, "source", 200)
+    source = text_of(form, "source")
     try:
         query = {"dry_run": "true" if trial else "false", "source": source}
         told = await visitor.ask("POST", "/v1/admin/prices/import", query, content)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
-from exchange.web.forms import file_of, kept, text_of, whole
+from exchange.web.forms import file_of, kept, text_of
 from exchange.web.visitor import Refusal, Visitor, VisitorOf
 
 router = APIRouter(include_in_schema=False)
@@ -24,7 +24,7 @@ async def hospitals(visitor: VisitorOf, after: Annotated[str, Query(max_length=3
 async def add(visitor: VisitorOf) -> Response:
     """Register a hospital."""
     form = await visitor.form()
-    given = {"code": text_of(form, "code", 32), **_facts(form)}
+    given = {"code": text_of(form, "code"), **_facts(form)}
     try:
         await visitor.ask("POST", "/v1/admin/hospitals", body=given)
     except Refusal as refusal:
@@ -55,12 +55,12 @@ async def set_state(visitor: VisitorOf, code: Code, act: Literal["activate", "de
 async def add_peer(visitor: VisitorOf, code: Code) -> Response:
     """Register a device, or its addresses anew."""
     form = await visitor.form()
-    addresses = text_of(form, "addresses", 4000).replace(",", " ").replace("\uff0c", " ").split()
+    addresses = text_of(form, "addresses").replace(",", " ").replace("\uff0c", " ").split()
     body = {
-        "ae_title": text_of(form, "ae_title", 16),
+        "ae_title": text_of(form, "ae_title"),
         "addresses": addresses,
-        "host": text_of(form, "host", 253),
-        "port": whole(text_of(form, "port", 6)) or 0,
+        "host": text_of(form, "host"),
+        "port": text_of(form, "port") or 0,  # what is no number, the API says
         "tls": text_of(form, "tls") == "yes",
     }
     return await _act(visitor, code, "/peers", body, "peer")
@@ -69,7 +69,7 @@ async def add_peer(visitor: VisitorOf, code: Code) -> Response:
 @router.post("/curator/hospitals/{code}/peers/{act}")
 async def peer_state(visitor: VisitorOf, code: Code, act: Literal["remove", "restore"]) -> Response:
     """Let a device send no more, or again."""
-    title = text_of(await visitor.form(), "ae_title", 16)
+    title = text_of(await visitor.form(), "ae_title")
     undo = {"peer": title} if act == "remove" else {}
     return await _act(visitor, code, f"/peers/{act}", {"ae_title": title}, f"peer_{act}", **undo)
 
@@ -80,7 +80,7 @@ async def certificates(visitor: VisitorOf, code: Code) -> Response:
     form = await visitor.form()
     chosen = (await file_of(form)).decode("utf-8", "replace") or "-"  # no file is refused as no certificate
     body = {
-        "ae_title": text_of(form, "ae_title", 16),
+        "ae_title": text_of(form, "ae_title"),
         "pem": "" if text_of(form, "way") == "none" else chosen,
     }
     return await _act(visitor, code, "/peers/certificates", body, "certificates")
@@ -151,7 +151,7 @@ async def _districts(visitor: Visitor) -> list[dict[str, Any]]:
 
 def _facts(form: FormData) -> dict[str, Any]:
     return {
-        "name": text_of(form, "name", 200),
-        "tier": whole(text_of(form, "tier", 1)) or 0,
-        "region": text_of(form, "region", 64),
+        "name": text_of(form, "name"),
+        "tier": text_of(form, "tier"),
+        "region": text_of(form, "region"),
     }

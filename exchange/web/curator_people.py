@@ -81,7 +81,7 @@ async def person(visitor: VisitorOf) -> Response:
 
 async def _person(visitor: Visitor, form: FormData, refusal: Refusal | None) -> Response:
     known = number_of(form, "person")
-    told = {"id_type": text_of(form, "id_type", 8) or "01", "id_number": text_of(form, "id_number", 64)}
+    told = {"id_type": text_of(form, "id_type") or "01", "id_number": text_of(form, "id_number")}
     body = {"person_id": known} if known is not None else {"patient": told}
     found = None
     try:

@@ -116,13 +116,13 @@ async def _next(visitor: Visitor, kind: str, task_id: int, answered: list[int]) 
 
 def _chosen(form: FormData) -> tuple[str, str | None, str | None]:
     """Return item, side and part: of the button that was pressed, or as they stand in the fields beside it."""
-    said = text_of(form, "choice", 64)
-    code, side, part = [*said.split("|"), "", ""][:3] if said else (text_of(form, "item", 32), "", "")
+    said = text_of(form, "choice")
+    code, side, part = [*said.split("|"), "", ""][:3] if said else (text_of(form, "item"), "", "")
     code = code.partition(" ")[0]
     return (
         "" if code == _NOTHING else code,
-        side or text_of(form, "laterality", 1) or None,
-        part or text_of(form, "body_part", 16) or None,
+        side or text_of(form, "laterality") or None,
+        part or text_of(form, "body_part") or None,
     )
 
 
@@ -135,7 +135,7 @@ def _items(form: FormData) -> list[dict[str, Any]]:
 
 def _meaning(form: FormData) -> dict[str, Any]:
     found = _items(form)
-    return {**(found[0] if found else {}), "name": text_of(form, "name", 200)}
+    return {**(found[0] if found else {}), "name": text_of(form, "name")}
 
 
 def _ids(text: str) -> list[int]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
+from exchange.web.forms import text_of
 from exchange.web.visitor import Refusal, Visitor, VisitorOf
 
 router = APIRouter(include_in_schema=False)
@@ -29,11 +30,11 @@ async def answer(
 async def decide(visitor: VisitorOf, check_id: UUID) -> Response:
     """Record a decision once, however often the form is sent, and show what was recorded."""
     form = await visitor.form()
-    action, place = _text(form, "action"), _text(form, "position")
+    action, place = text_of(form, "action"), text_of(form, "position")
     order = int(place) if place.isdecimal() and len(place) <= 4 else 0
     try:
         body = _decision(form, action)
-        await visitor.ask("POST", f"/v1/checks/{check_id}/decisions", body=body, key=_text(form, "key"))
+        await visitor.ask("POST", f"/v1/checks/{check_id}/decisions", body=body, key=text_of(form, "key"))
     except Refusal as refusal:
         return await _answer(visitor, check_id, order, refusal)
     return visitor.go(
@@ -96,18 +97,13 @@ async def _names(visitor: Visitor, check: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decision(form: FormData, action: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"order_id": _text(form, "order_id"), "action": action}
-    if result_id := _text(form, "result_id"):
+    body: dict[str, Any] = {"order_id": text_of(form, "order_id"), "action": action}
+    if result_id := text_of(form, "result_id"):
         body["result_id"] = result_id
     if action == "override":
         body |= {
-            "reason_code": _text(form, "reason_code") or None,
-            "reason_text": _text(form, "reason_text") or None,
+            "reason_code": text_of(form, "reason_code") or None,
+            "reason_text": text_of(form, "reason_text") or None,
             "explained_to_patient": form.get("explained") == "yes",
         }
     return body
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""

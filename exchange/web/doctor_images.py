@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from starlette.datastructures import FormData
 
+from exchange.web.forms import text_of
 from exchange.web.visitor import Refusal, VisitorOf
 
 router = APIRouter(include_in_schema=False)
@@ -43,7 +43,7 @@ async def emergency_form(visitor: VisitorOf) -> Response:
 async def emergency(visitor: VisitorOf) -> Response:
     """Open an emergency access, and show what is known of the patient; every one is reviewed."""
     form = await visitor.form()
-    given = {name: _text(form, name) for name in ("id_number", "reason")}
+    given = {name: text_of(form, name) for name in ("id_number", "reason")}
     patient = {"id_number": given["id_number"]}
     try:
         opened = await visitor.ask(
@@ -61,7 +61,7 @@ async def emergency(visitor: VisitorOf) -> Response:
 @router.post("/doctor/emergency/end")
 async def end_emergency(visitor: VisitorOf) -> Response:
     """End one's own emergency access before its time."""
-    grant = _text(await visitor.form(), "grant_id")
+    grant = text_of(await visitor.form(), "grant_id")
     await visitor.ask("POST", f"/v1/break-glass/{grant if grant.isdecimal() else 0}/end")
     return visitor.go("/doctor/emergency", done="ended")
 
@@ -69,7 +69,7 @@ async def end_emergency(visitor: VisitorOf) -> Response:
 @router.post("/doctor/emergency/images")
 async def emergency_images(visitor: VisitorOf) -> Response:
     """Open the images of a result that an emergency access shows."""
-    study = _text(await visitor.form(), "study")
+    study = text_of(await visitor.form(), "study")
     link = await visitor.ask("POST", "/v1/image-grants", body={"StudyInstanceUIDs": [study]})
     look = f"/look/g/{link['grant']}/studies/{study}"
     return visitor.page("doctor/emergency_images.html", look=look, viewer=_viewer(link["grant"], [study]))
@@ -92,8 +92,3 @@ def _look(grant: str, candidate: dict[str, Any]) -> str:
 
 def _viewer(grant: str, studies: list[str]) -> str:
     return f"/viewer/basic?{urlencode([('grant', grant), *(('StudyInstanceUIDs', uid) for uid in studies)])}"
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData
 
 from exchange.web import rooms
+from exchange.web.forms import typed
 from exchange.web.inside import Answered
 from exchange.web.visitor import SECOND_FACTOR, AnybodyOf, Refusal, Visitor, VisitorOf
 
@@ -31,9 +31,9 @@ async def sign_in_form(visitor: AnybodyOf, next: Annotated[str, Query(max_length
 async def sign_in(visitor: AnybodyOf) -> Response:
     """Begin a session; one that the browser had before ends, so that nobody can have put it there."""
     form = await visitor.form()
-    name, following = _text(form, "name"), _text(form, "next")
-    body: dict[str, Any] = {"name": name, "password": _text(form, "password")}
-    if code := _text(form, "code").replace(" ", ""):
+    name, following = typed(form, "name"), typed(form, "next")
+    body: dict[str, Any] = {"name": name, "password": typed(form, "password")}
+    if code := typed(form, "code").replace(" ", ""):
         body["code"] = code
     answered = await visitor.call("POST", "/v1/session", body=body)
     if answered.status >= 400:
@@ -59,9 +59,9 @@ async def first_form(visitor: AnybodyOf) -> Response:
 async def first(visitor: AnybodyOf) -> Response:
     """Set the first password by a one-time link, and begin a session."""
     form = await visitor.form()
-    link = _text(form, "link").rpartition("#")[2]
-    body = {"link": link, "password": _text(form, "password")}
-    if body["password"] != _text(form, "again"):
+    link = typed(form, "link").rpartition("#")[2]
+    body = {"link": link, "password": typed(form, "password")}
+    if body["password"] != typed(form, "again"):
         return visitor.page("entrance/first.html", 422, refusal=None, link=link, differs=True)
     answered = await visitor.call("POST", "/v1/session/first", body=body)
     if answered.status >= 400:
@@ -89,10 +89,10 @@ async def own_account(visitor: VisitorOf) -> Response:
 async def password(visitor: VisitorOf) -> Response:
     """Set another password; every other session ends."""
     form = await visitor.form()
-    if _text(form, "new") != _text(form, "again"):
+    if typed(form, "new") != typed(form, "again"):
         return await _account(visitor, None, differs=True)
     try:
-        body = {"old": _text(form, "old"), "new": _text(form, "new")}
+        body = {"old": typed(form, "old"), "new": typed(form, "new")}
         await visitor.ask("POST", "/v1/session/password", body=body)
     except Refusal as refusal:
         return await _account(visitor, refusal)
@@ -119,12 +119,12 @@ async def second_factor(visitor: VisitorOf) -> Response:
 async def begin_second_factor(visitor: VisitorOf) -> Response:
     """Show a fresh secret, or let it count once a code of it was typed."""
     form = await visitor.form()
-    begun = {"secret": _text(form, "secret"), "otpauth_url": _text(form, "otpauth_url")}
+    begun = {"secret": typed(form, "secret"), "otpauth_url": typed(form, "otpauth_url")}
     try:
         if not begun["secret"]:
             begun = await visitor.ask("POST", "/v1/session/totp")
             return visitor.page("entrance/second_factor.html", begun=begun, refusal=None)
-        code = _text(form, "code").replace(" ", "")
+        code = typed(form, "code").replace(" ", "")
         await visitor.ask("POST", "/v1/session/totp/confirm", body={"code": code})
     except Refusal as refusal:
         shown = begun if begun["secret"] else None
@@ -155,8 +155,3 @@ def _with_cookies(answer: Response, answered: Answered) -> Response:
     for each in answered.cookies:
         answer.headers.append("Set-Cookie", each)
     return answer
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""What the forms of pages hold: texts of bounded length, numbers, and a file that is handed on from one page to the next."""
+"""What the forms of pages hold: texts, numbers, and a file that is handed on from one page to the next."""
 
 import base64
 from binascii import Error as NotBase64
@@ -10,15 +10,20 @@ from starlette.datastructures import FormData, UploadFile
 _KEPT_BYTES: Final = 500_000
 
 
-def text_of(form: FormData, name: str, longest: int = 500) -> str:
-    """Return what stands in a field, without blanks around it; nothing where there is none."""
+def typed(form: FormData, name: str) -> str:
+    """Return what was typed into a field, as it was typed: a blank may belong to a password."""
     value = form.get(name)
-    return value.strip()[:longest] if isinstance(value, str) else ""
+    return value if isinstance(value, str) else ""
+
+
+def text_of(form: FormData, name: str) -> str:
+    """Return what stands in a field, without blanks around it, never shortened: what is too long, the API says."""
+    return typed(form, name).strip()
 
 
 def number_of(form: FormData, name: str) -> int | None:
     """Return the number in a field, or None."""
-    return whole(text_of(form, name, 20))
+    return whole(text_of(form, name))
 
 
 def numbers_of(form: FormData, name: str) -> list[int]:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from starlette.datastructures import FormData
 
+from exchange.web.forms import typed
 from exchange.web.operator_accounts import ROLE_NAMES
 from exchange.web.visitor import Refusal, Visitor, VisitorOf
 
@@ -27,7 +27,7 @@ async def clients(visitor: VisitorOf) -> Response:
 async def add_client(visitor: VisitorOf) -> Response:
     """Register a system by its public keys."""
     form = await visitor.form()
-    given = {name: _text(form, name) for name in ("client_id", "role", "hospital", "jwks")}
+    given = {name: typed(form, name).strip() for name in ("client_id", "role", "hospital", "jwks")}
     try:
         await visitor.ask("POST", _CLIENTS, body={**given, "jwks": _read(given["jwks"])})
     except Refusal as refusal:
@@ -57,7 +57,7 @@ async def webhooks(visitor: VisitorOf) -> Response:
 async def add_webhook(visitor: VisitorOf) -> Response:
     """Let a hospital be told at an address."""
     form = await visitor.form()
-    given = {name: _text(form, name) for name in ("hospital", "url")}
+    given = {name: typed(form, name).strip() for name in ("hospital", "url")}
     try:
         await visitor.ask("POST", _WEBHOOKS, body=given)
     except Refusal as refusal:
@@ -113,8 +113,3 @@ def _read(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""

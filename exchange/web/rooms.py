@@ -44,7 +44,7 @@ MENUS: Final[Mapping[str, tuple[Place, ...]]] = {
         Place("/curator/items", msgid("互认清单")),
         Place("/curator/hospitals", msgid("机构与设备")),
         Place("/curator/evaluations", msgid("质量评价")),
-        Place("/curator/prices", msgid("价格")),
+        Place("/curator/prices", msgid("价格表")),
         Place("/curator/history", msgid("处理记录")),
     ),
     "regulator": (
