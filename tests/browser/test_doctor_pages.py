@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from catalog import withdrawals
 from tests.browser.conftest import SYSTEM, House
 from tests.browser.pictures import Study, blocks
-from tests.browser.visiting import WIDTHS, Visit, signed_in
+from tests.browser.visiting import SCREENS, Visit, signed_in
 from tests.city import id_number
 from tests.reports import IMAGING, take
 
@@ -97,8 +97,7 @@ def told(seen: Visit, check_id: str) -> Any:
     return answer.json()
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("lang", "width"), SCREENS)
 def test_from_the_form_to_a_decision_and_back(browser: Browser, house: House, lang: str, width: int) -> None:
     words, seen = WORDS[lang], signed_in(browser, house, "doctor", "B", lang=lang, width=width)
     page = seen.page

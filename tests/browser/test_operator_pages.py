@@ -13,7 +13,7 @@ from catalog.context import Caller
 from catalog.db import transaction
 from exchange.health import Health
 from tests.browser.conftest import House
-from tests.browser.visiting import PASSWORD, WIDTHS, Visit, signed_in, visit
+from tests.browser.visiting import PASSWORD, SCREENS, Visit, signed_in, visit
 from tests.dicom_node.raw_peer import wait_until
 
 HOSTILE = '"><img src=x onerror="window.ran=1">{{7*7}}\u202e'
@@ -104,8 +104,7 @@ def figure(seen: Visit, name: str) -> int:
     return int(seen.page.locator(f"#{name}").inner_text().replace(",", ""))
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("lang", "width"), SCREENS)
 def test_an_operator_sees_how_the_exchange_runs_and_keeps_accounts(
     browser: Browser, busy: House, lang: str, width: int
 ) -> None:

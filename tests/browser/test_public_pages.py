@@ -4,13 +4,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import House
-from tests.browser.visiting import WIDTHS, visit
+from tests.browser.visiting import SCREENS, visit
 
 WORDS = {"zh": ("查找", "没有符合条件的机构"), "en": ("Find", "No such institution")}
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("lang", "width"), SCREENS)
 def test_somebody_looks_for_an_institution_and_at_the_items(
     browser: Browser, house: House, lang: str, width: int
 ) -> None:

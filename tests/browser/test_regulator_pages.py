@@ -16,7 +16,7 @@ from sqlalchemy import text
 from catalog import recount, supply_refresh
 from catalog.db import transaction
 from tests.browser.conftest import House
-from tests.browser.visiting import WIDTHS, Visit, signed_in
+from tests.browser.visiting import SCREENS, Visit, signed_in
 from tests.city import id_number
 
 LANGUAGES = ("zh", "en")
@@ -123,8 +123,7 @@ def figure(seen: Visit, name: str) -> str:
     return seen.page.locator(f"[data-figure={name}]").first.inner_text()
 
 
-@pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("lang", "width"), SCREENS)
 def test_every_page_can_be_read_by_everybody(browser: Browser, books: House, lang: str, width: int) -> None:
     seen = signed_in(browser, books, "regulator", lang=lang, width=width)
     faults = []
