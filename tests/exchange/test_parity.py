@@ -6,7 +6,9 @@ from typing import Any
 
 from typer.main import get_command
 
+from catalog.cli import hospital
 from catalog.cli_items import items
+from catalog.cli_money import prices
 from catalog.cli_people import people_app
 from catalog.cli_qc import qc
 from catalog.cli_quality import quality
@@ -21,6 +23,8 @@ GROUPS: dict[str, Any] = {
     "qc": qc,
     "quality": quality,
     "reports": reports,
+    "hospital": hospital,
+    "prices": prices,
 }
 CODES = "/v1/admin/hospitals/{code}"
 STEPS = {
@@ -55,6 +59,13 @@ STEPS = {
     "quality confirm": ("POST", "/v1/admin/quality/{task_id}/confirm"),
     "quality dismiss": ("POST", "/v1/admin/quality/{task_id}/dismiss"),
     "quality reopen": ("POST", "/v1/admin/quality/{task_id}/reopen"),
+    "hospital list": ("GET", "/v1/admin/hospitals"),
+    "hospital add": ("POST", "/v1/admin/hospitals"),
+    "hospital ae": ("POST", f"{CODES}/peers"),
+    "hospital cert": ("POST", f"{CODES}/peers/certificates"),
+    "prices list": ("GET", "/v1/admin/prices"),
+    "prices import": ("POST", "/v1/admin/prices/import"),
+    "prices set": ("POST", "/v1/admin/prices/import"),  # a file of one line
     "reports waiting": ("GET", "/v1/admin/reports"),
     "reports unmapped": ("GET", f"{CODES}/laboratory-codes"),
     "reports remap": ("POST", f"{CODES}/laboratory-codes/remap"),
@@ -66,8 +77,32 @@ SINGLE = {
     (erase, "confirm"): ("POST", "/v1/admin/erasures"),
     (erase, "listing"): ("GET", "/v1/admin/erasures"),
 }
-# Studies are read page by page, by programs; one version is `items list --version`.
-BY_HTTP_ALONE = {("GET", "/v1/admin/studies"), ("GET", "/v1/admin/item-lists/{version}")}
+# Studies are read page by page, by programs; one version is `items list --version`. What else a curator's pages need:
+# counts, one of a queue, what was done and taking it back, many at once, what is withdrawn or unpriced, closing a
+# hospital or a device and opening it again.
+BY_HTTP_ALONE = {
+    ("GET", "/v1/admin/studies"),
+    ("GET", "/v1/admin/item-lists/{version}"),
+    ("GET", "/v1/admin/queues"),
+    ("GET", "/v1/admin/withdrawn"),
+    ("GET", "/v1/admin/regions"),
+    ("GET", "/v1/admin/remap"),
+    ("GET", "/v1/admin/people/history"),
+    ("GET", "/v1/admin/prices/gaps"),
+    ("GET", "/v1/admin/reviews/history"),
+    ("GET", "/v1/admin/reviews/{task_id}"),
+    ("POST", "/v1/admin/reviews/mapping"),
+    ("POST", "/v1/admin/reviews/{task_id}/local-code"),
+    ("POST", "/v1/admin/reviews/{task_id}/reopen"),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/settle"),
+    ("POST", "/v1/admin/conflicts/{conflict_id}/reopen"),
+    ("GET", CODES),
+    ("POST", CODES),
+    ("POST", f"{CODES}/activate"),
+    ("POST", f"{CODES}/deactivate"),
+    ("POST", f"{CODES}/peers/remove"),
+    ("POST", f"{CODES}/peers/restore"),
+}
 
 
 def commands(name: str, group: Any) -> Iterator[str]:

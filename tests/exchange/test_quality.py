@@ -81,7 +81,11 @@ def test_a_consortium_is_made_a_scope(service: Service) -> None:
 
 def test_every_route_of_quality_has_an_example_of_its_answer_and_of_its_body(service: Service) -> None:
     paths = service.client.app.openapi()["paths"]  # type: ignore[attr-defined]
-    ours = {path: methods for path, methods in paths.items() if path.startswith(("/v1/admin/q",))}
+    ours = {
+        path: methods
+        for path, methods in paths.items()
+        if path.startswith(("/v1/admin/qc", "/v1/admin/quality"))
+    }
     assert len(ours) == 9
     schemas = service.client.app.openapi()["components"]["schemas"]  # type: ignore[attr-defined]
     for methods in ours.values():
