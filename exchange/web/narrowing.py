@@ -40,6 +40,10 @@ class Narrowing:
         """Return it with the months that an answer is of, where none were asked for."""
         return replace(self, given={"from": answer["from"], "to": answer["to"], **self.given})
 
+    def but(self, **more: str) -> Self:
+        """Return it with more."""
+        return replace(self, given={**self.given, **more})
+
     def query(self, **more: Any) -> dict[str, Any]:
         """Return what to ask the API."""
         return {**self.given, **more}

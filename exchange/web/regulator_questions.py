@@ -5,6 +5,8 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from catalog.plausibility import months_before
+from catalog.rules import local_day
 from exchange.web.narrowing import Narrowing, page_of
 from exchange.web.regulator import at_once, names_of, number_of, refused
 from exchange.web.visitor import Refusal, VisitorOf
@@ -15,8 +17,14 @@ _ROWS: Final = 20
 
 @router.get("/regulator/questions")
 async def questions(visitor: VisitorOf) -> Response:
-    """Show what should be asked about: what was seen, what was expected and why; never a verdict."""
+    """Show what should be asked about: what was seen, what was expected and why; never a verdict.
+
+    Without months it is of this one, and leads to the one before: each is read from every decision of it.
+    """
     asked = Narrowing.of(visitor.request)
+    now = local_day(visitor.request.app.state.catalogue.clock())
+    if not asked["from"] and not asked["to"]:
+        asked = asked.but(**{"from": f"{now:%Y-%m}"})
     offset = number_of(visitor, "offset")
     query = {**asked.only("from", "to", "hospital"), "offset": offset, "limit": _ROWS}
     try:
@@ -30,6 +38,7 @@ async def questions(visitor: VisitorOf) -> Response:
         told=told,
         offset=offset,
         rows_of_a_page=_ROWS,
+        month_before=f"{months_before(now, 1):%Y-%m}",
         entries_of=lambda question: page_of("/regulator/entries", question["entries"]),
     )
 
