@@ -120,17 +120,9 @@ def unmapped(
     session: Session, *, hospital: str = "", before: int = 0, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Return studies that are on no list, newest first, without saying whose; `before` reads on below an id."""
-    query = (
-        select(Study, Hospital.code)
-        .join(Hospital, Hospital.id == Study.hospital_id)
-        .where(Study.unmapped_reason.is_not(None), visibility.study_listed())
-        .order_by(Study.id.desc())
-        .limit(limit)
+    query = visibility.studies_listed(
+        Study.unmapped_reason.is_not(None), hospital=hospital, before=before, limit=limit
     )
-    if hospital:
-        query = query.where(Hospital.code == hospital)
-    if before:
-        query = query.where(Study.id < before)
     return [
         {
             "id": study.id,

@@ -9,10 +9,10 @@ A notice stays: it names a hospital's own decision, whose ground has gone, and n
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Select, exists, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from catalog.tables import Alias, IdentityHold, Person, Study
+from catalog.tables import Alias, Hospital, IdentityHold, Person, Study
 from catalog.tables_reports import Report, ReportHold
 
 
@@ -28,6 +28,24 @@ def study_listed() -> ColumnElement[bool]:
     """Say whether a study may be listed: it is not, and may not be, of somebody who opted out."""
     held = exists().where(IdentityHold.study_id == Study.id, opted_out(IdentityHold.person_id))
     return ~opted_out(Study.person_id) & ~held
+
+
+def studies_listed(
+    condition: ColumnElement[bool] | InstrumentedAttribute[bool], *, hospital: str, before: int, limit: int
+) -> Select[Study, str]:
+    """Return the query of a list of studies with their hospitals' codes, newest first; `before` reads on below an id."""
+    query = (
+        select(Study, Hospital.code)
+        .join(Hospital, Hospital.id == Study.hospital_id)
+        .where(condition, study_listed())
+        .order_by(Study.id.desc())
+        .limit(limit)
+    )
+    if hospital:
+        query = query.where(Hospital.code == hospital)
+    if before:
+        query = query.where(Study.id < before)
+    return query
 
 
 def report_listed() -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from catalog.context import Caller, Catalogue
 from catalog.db import transaction
 from catalog.errors import Conflict, InvalidInput, NotFound
 from catalog.registry import hospital_by_code
-from catalog.tables import Hospital, Result, Study
+from catalog.tables import Result, Study
 
 
 def withdraw_study(
@@ -38,17 +38,7 @@ def withdrawn(
     session: Session, *, hospital: str = "", before: int = 0, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Return withdrawn studies, the newest in the catalogue first, without saying whose; `before` reads on below an id."""
-    query = (
-        select(Study, Hospital.code)
-        .join(Hospital, Hospital.id == Study.hospital_id)
-        .where(Study.withdrawn, visibility.study_listed())
-        .order_by(Study.id.desc())
-        .limit(limit)
-    )
-    if hospital:
-        query = query.where(Hospital.code == hospital)
-    if before:
-        query = query.where(Study.id < before)
+    query = visibility.studies_listed(Study.withdrawn, hospital=hospital, before=before, limit=limit)
     return [
         {
             "id": study.id,
